@@ -1,0 +1,1 @@
+"""The embedded backend: SQLite for the store, processes for the steps, one machine for all."""

@@ -1,0 +1,34 @@
+"""What holds for the tests of every level."""
+
+from collections import Counter, defaultdict
+
+import pytest
+from hypothesis import settings
+
+# How long an example takes depends on the machine; what it shows doesn't.
+settings.register_profile("xaas", deadline=None)
+settings.load_profile("xaas")
+
+OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed", "xpassed")
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Tests marked `anyio` run on asyncio, which is what the product runs on."""
+    return "asyncio"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what ran, one line for each level (a folder of tests/)."""
+    levels: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for outcome in OUTCOMES:
+        for report in terminalreporter.stats.get(outcome, []):
+            file = report.nodeid.partition("::")[0]
+            levels[file.removeprefix("tests/").partition("/")[0]][outcome] += 1
+    if levels:
+        terminalreporter.section("what ran")
+    for level, counts in sorted(levels.items()):
+        listed = ", ".join(
+            f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome]
+        )
+        terminalreporter.write_line(f"{level:<14}{listed}")
