@@ -1,0 +1,161 @@
+"""What is refused when it is written, with the place and what to do.
+
+Used by the API (a 422), by the gateway for child runs, and by the operator (`Ready=False`). The
+models have already refused what a schema can; here is what needs the graph, the sandbox's policy
+or other objects.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from xaas_core.engine import graph
+from xaas_core.engine.params import encode
+from xaas_core.models.objects import DefinitionSpec
+from xaas_core.models.pipeline import PipelineSpec
+from xaas_core.models.pipeline_run import PipelineRunSpec, Target
+from xaas_core.models.pipeline_task import PipelineTaskSpec
+from xaas_core.ports import Evaluator, Kind, NotFound, Script, ScriptKind, Store
+
+MAX_DEFINITIONS = 1024 * 1024
+"""Largest sum of a pipeline and its tasks, as compact JSON: a plan must fit in one etcd object."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong, and where: `place` is a path such as `steps[0].doScript`."""
+
+    place: str
+    message: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        line = f", line {self.line}" if self.line is not None else ""
+        return f"{self.place}{line}: {self.message}"
+
+
+class Refused(Exception):
+    """An object that can't be accepted."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("; ".join(str(problem) for problem in problems))
+        self.problems = tuple(problems)
+
+
+class Admission:
+    """The checks. Each raises Refused, or Unavailable if it couldn't be checked."""
+
+    def __init__(self, store: Store, evaluator: Evaluator) -> None:
+        self._store = store
+        self._evaluator = evaluator
+
+    async def admit(self, kind: Kind, namespace: str, spec: DefinitionSpec) -> None:
+        """A definition that is about to be written."""
+        if isinstance(spec, PipelineTaskSpec):
+            await self._admit_task(spec)
+        else:
+            await self._admit_pipeline(namespace, spec)
+
+    async def admit_run(self, namespace: str, spec: PipelineRunSpec, target: Target) -> None:
+        """A run that is about to be created: everything it refers to must be there, and fit."""
+        if target is Target.TASK:
+            try:
+                await self._store.get_definition(Kind.TASK, namespace, spec.name)
+            except NotFound:
+                message = f"there is no PipelineTask {spec.name!r}; create it first"
+                raise Refused([Problem("name", message)]) from None
+            return
+        try:
+            found = await self._store.get_definition(Kind.PIPELINE, namespace, spec.name)
+        except NotFound:
+            message = f"there is no Pipeline {spec.name!r}; create it first"
+            raise Refused([Problem("name", message)]) from None
+        assert isinstance(found.spec, PipelineSpec)
+        missing, size = await self._tasks_of(namespace, found.spec)
+        problems = [
+            Problem(
+                "name",
+                f"task {ref!r} needs the PipelineTask {name!r}, which doesn't exist; "
+                "create it first",
+            )
+            for ref, name in missing
+        ]
+        if problems or size > MAX_DEFINITIONS:
+            raise Refused(problems or [_too_large(size)])
+
+    async def _admit_task(self, spec: PipelineTaskSpec) -> None:
+        problems: list[Problem] = []
+        size = len(encode(spec.as_written()).encode())
+        if size > MAX_DEFINITIONS:
+            raise Refused([_too_large(size)])
+        allowed = tuple(spec.allowed_imports or ())
+        places, scripts = [], []
+        for index, step in enumerate(spec.steps):
+            for field, source in (("doScript", step.do_script), ("undoScript", step.undo_script)):
+                if source is not None:
+                    places.append(f"steps[{index}].{field}")
+                    scripts.append(Script(source, ScriptKind.SCRIPT, allowed))
+        problems += _repeated_secrets(spec)
+        problems += await self._check(places, scripts)
+        if problems:
+            raise Refused(problems)
+
+    async def _admit_pipeline(self, namespace: str, spec: PipelineSpec) -> None:
+        try:
+            graph.check([(task.ref, task.depends_on) for task in spec.tasks])
+        except graph.GraphError as error:
+            index = max(i for i, task in enumerate(spec.tasks) if task.ref == error.ref)
+            raise Refused([Problem(f"tasks[{index}].{error.field}", str(error))]) from None
+        _, size = await self._tasks_of(namespace, spec)
+        if size > MAX_DEFINITIONS:
+            raise Refused([_too_large(size)])
+        places, scripts = [], []
+        for index, task in enumerate(spec.tasks):
+            if task.condition is not None:
+                places.append(f"tasks[{index}].condition")
+                scripts.append(Script(task.condition, ScriptKind.CONDITION))
+        problems = await self._check(places, scripts)
+        if problems:
+            raise Refused(problems)
+
+    async def _tasks_of(
+        self, namespace: str, spec: PipelineSpec
+    ) -> tuple[list[tuple[str, str]], int]:
+        """(ref, name) of each PipelineTask that isn't there, and the size of all definitions."""
+        missing: list[tuple[str, str]] = []
+        size = len(encode(spec.as_written()).encode())
+        sizes: dict[str, int | None] = {}
+        for task in spec.tasks:
+            if task.name not in sizes:
+                try:
+                    found = await self._store.get_definition(Kind.TASK, namespace, task.name)
+                    sizes[task.name] = len(encode(found.spec.as_written()).encode())
+                except NotFound:
+                    sizes[task.name] = None
+            of_task = sizes[task.name]
+            if of_task is None:
+                missing.append((task.ref, task.name))
+            else:
+                size += of_task
+        return missing, size
+
+    async def _check(self, places: list[str], scripts: list[Script]) -> list[Problem]:
+        findings = await self._evaluator.check(scripts) if scripts else []
+        return [
+            Problem(place, finding.reason, finding.line)
+            for place, finding in zip(places, findings, strict=True)
+            if finding is not None
+        ]
+
+
+def _too_large(size: int) -> Problem:
+    text = f"the definitions take {size} bytes as JSON; one pipeline may have {MAX_DEFINITIONS}"
+    return Problem("", text)
+
+
+def _repeated_secrets(spec: PipelineTaskSpec) -> list[Problem]:
+    names = [secret.name for secret in spec.secrets or ()]
+    return [
+        Problem(f"secrets[{index}].name", f"{name!r} occurs more than once")
+        for index, name in enumerate(names)
+        if name in names[:index]
+    ]

@@ -1,0 +1,128 @@
+"""Child runs: what a script's `PipelineRun` and `SDKRunner` ask of the gateway."""
+
+import hashlib
+
+from xaas_core.admission import Admission, Refused
+from xaas_core.engine.facts import Request
+from xaas_core.engine.params import encode
+from xaas_core.engine.states import AT_REST, Operation, TaskState
+from xaas_core.gateway import Gateway
+from xaas_core.models.objects import Run
+from xaas_core.models.pipeline_run import PipelineRunSpec, Target
+from xaas_core.names import instance_id, runner_id
+from xaas_core.operations import NotAllowed, Undecided, operate, wait_for
+from xaas_core.ports import (
+    Idempotency,
+    KeyReused,
+    Logs,
+    NotFound,
+    OperationPending,
+    RunnerKey,
+    Store,
+)
+from xaas_runner.contract import ChildAnswer, ChildCall
+
+DECIDE_WITHIN = 10.0
+"""Seconds that an operation on a child may take to be decided."""
+
+LONGEST_WAIT = 30.0
+"""Seconds that a `get` is held open; the runner asks again."""
+
+
+REFUSALS: dict[type[Exception], int] = {
+    NotFound: 404,
+    NotAllowed: 409,
+    OperationPending: 409,
+    KeyReused: 409,
+    Refused: 422,
+    Undecided: 503,
+}
+"""What the script is told as `Error.code`."""
+
+
+class Children:
+    """Creates, drives and reads runs for scripts, within their own namespace."""
+
+    def __init__(self, gateway: Gateway, store: Store, admission: Admission, logs: Logs) -> None:
+        self._gateway = gateway
+        self._store = store
+        self._admission = admission
+        self._logs = logs
+
+    async def answer(self, runner: RunnerKey, call: ChildCall) -> ChildAnswer:
+        """Do what `call` asks; what can't be done is said in the answer's `error`."""
+        parent = await self._gateway.context(runner)
+        if parent is None:
+            return {"error": "this attempt is over", "code": 409}
+        try:
+            return await self._do(parent, runner, call)
+        except tuple(REFUSALS) as error:
+            code = next(code for kind, code in REFUSALS.items() if isinstance(error, kind))
+            return {"error": str(error), "code": code}
+        except (KeyError, ValueError) as error:
+            return {"error": f"the call can't be read: {error}", "code": 400}
+
+    async def _do(self, parent: Run, runner: RunnerKey, call: ChildCall) -> ChildAnswer:
+        if call["call"] == "create":
+            return await self._create(parent, runner, call)
+        child = await self._child(parent, call)
+        if call["call"] == "operate":
+            operation = Operation(call["operation"])
+            return _shown(await operate(self._store, child.meta.uid, operation, DECIDE_WITHIN))
+        if call["call"] == "logs":
+            return {"logs": await self._read_logs(child)}
+        return await self._get(child, call)
+
+    async def _create(self, parent: Run, runner: RunnerKey, call: ChildCall) -> ChildAnswer:
+        spec = PipelineRunSpec(name=call["name"], parameters=call["parameters"])
+        target = Target.TASK if call["kind"] == "task" else Target.PIPELINE
+        namespace = parent.meta.namespace
+        await self._admission.admit_run(namespace, spec, target)
+        owner = instance_id(runner.run, runner.ref, runner.side)
+        key = f"child/{owner}/{runner.attempt}/{call['key']}"
+        digest = hashlib.sha256(encode([spec.name, spec.parameters, target]).encode()).hexdigest()
+        # A request's id that is derived like the key: asked for again, it starts nothing twice.
+        request = Request(f"{key}/run", Operation.RUN) if call.get("run") else None
+        run = await self._store.create_run(
+            namespace, spec, target, request, Idempotency(key, digest)
+        )
+        return _shown(run)
+
+    async def _child(self, parent: Run, call: ChildCall) -> Run:
+        run = await self._store.get_run(call["id"])
+        if run.meta.namespace != parent.meta.namespace:
+            raise NotFound(f"there is no run {call['id']!r}")
+        return run
+
+    async def _get(self, child: Run, call: ChildCall) -> ChildAnswer:
+        if not call.get("until_rest"):
+            return _shown(child)
+        patience = min(call.get("patience_ms", 0) / 1000, LONGEST_WAIT)
+        found = await wait_for(self._store, child.meta.uid, at_rest, patience)
+        return _shown(found if found is not None else await self._store.get_run(child.meta.uid))
+
+    async def _read_logs(self, run: Run) -> dict[str, list[str]]:
+        lines: dict[str, list[str]] = {}
+        for (ref, side), stored in (await self._store.records(run.meta.uid)).items():
+            for attempt in stored.value.attempts:
+                key = RunnerKey(run.meta.uid, ref, side, attempt.number, attempt.launch)
+                name = runner_id(run.meta.uid, ref, side, attempt.number, attempt.launch)
+                for step in attempt.steps:
+                    text = b"".join([part async for part in self._logs.read(key, step.index, 0)])
+                    lines[f"{name}.step-{step.index}"] = text.decode(errors="replace").splitlines()
+        return lines
+
+
+def at_rest(run: Run) -> bool:
+    """Whether nothing will happen to the run by itself, and no operation waits."""
+    summary = run.status.summary
+    return (
+        summary.state in AT_REST
+        and run.pending_request is None
+        and not summary.counts.get(TaskState.RUNNING, 0)
+    )
+
+
+def _shown(run: Run) -> ChildAnswer:
+    rest = at_rest(run)
+    return {"id": run.meta.uid, "status": run.status.summary.state.value, "at_rest": rest}

@@ -1,0 +1,62 @@
+"""The controller: turns triggers into calls of the reconciler."""
+
+import asyncio
+import logging
+
+from xaas_core.ports import Conflict, Part, Ports, Unavailable
+from xaas_core.queue import KeyedQueue
+from xaas_core.reconciler import Reconciler
+from xaas_core.tokens import Tokens
+
+RESYNC = 30.0
+"""Seconds between looks at every live run, in case a trigger was lost outside of our sight."""
+
+log = logging.getLogger(__name__)
+
+
+class Controller:
+    """Reconciles every live run, for ever."""
+
+    def __init__(self, ports: Ports, tokens: Tokens, workers: int = 8) -> None:
+        self._ports = ports
+        self._reconciler = Reconciler(ports, tokens)
+        self.queue = KeyedQueue(self._reconcile, self._failed, workers)
+
+    async def run(self) -> None:
+        """Watch and work until cancelled."""
+        touches = self._ports.store.touches()  # before the first look: nothing is missed between
+        self._ports.launcher.subscribe(self.queue.add)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.queue.run())
+            group.create_task(self._resync())
+            async for touch in touches:
+                # What the reconciler wrote itself needs no second look: `wake_at` says when.
+                if touch.part in (Part.SPEC, Part.RECORD):
+                    self.queue.add(touch.run)
+
+    async def _resync(self) -> None:
+        while True:
+            try:
+                for uid in await self._ports.store.live_runs():
+                    self.queue.add(uid)
+            except Unavailable as error:
+                log.warning("can't list the live runs: %s", error)
+            await asyncio.sleep(RESYNC)
+
+    async def _reconcile(self, uid: str) -> float | None:
+        while True:
+            try:
+                wake_at = await self._reconciler.reconcile(uid)
+            except Conflict:
+                # Somebody else got on: decide again from what they wrote.
+                await asyncio.sleep(0)
+                continue
+            if wake_at is None:
+                return None
+            return max(wake_at - self._ports.clock.now(), 0) / 1000
+
+    def _failed(self, uid: str, error: Exception) -> None:
+        if isinstance(error, Unavailable):
+            log.warning("run %s waits for the backend: %s", uid, error)
+        else:
+            log.error("run %s can't be reconciled, trying again", uid, exc_info=error)

@@ -1,0 +1,290 @@
+"""What a run does next: a pure function from facts to a decision.
+
+Theory of operation. `decide` folds the history, then applies rules until nothing follows any more:
+
+    absorb      what runners reported and launchers saw becomes changes of task runs
+    follow      the run's own move that follows from its task runs, or from the clock
+    reply       the operation that a user asked for, allowed or refused
+    forwards    processing: what became eligible is asked about, skipped, or intended
+    backwards   cancelling: undos whose turn it is are skipped or intended
+    fence       what may no longer begin is refused its begin
+
+The caller writes the decision in order: records, then changes, then effects. So an intent is
+durable before its runner starts, a fence before the move that needs it, and nothing happens that
+isn't recorded first. Losing the process anywhere in between loses nothing: the next decision, from
+what was written, does the rest.
+"""
+
+from dataclasses import replace
+
+from xaas_core.engine import rollback
+from xaas_core.engine.attempts import conclude, fence, intend, retry_due, waits_in_vain
+from xaas_core.engine.draft import Draft
+from xaas_core.engine.facts import Decision, End, Facts, Key, Launch, Phase, Reply
+from xaas_core.engine.records import Attempt, Stop, Verdict
+from xaas_core.engine.states import (
+    ENDED,
+    OPERATIONS,
+    OVER,
+    SATISFIED,
+    Operation,
+    Reason,
+    RunState,
+    Side,
+    TaskState,
+)
+
+
+def decide(facts: Facts) -> Decision:
+    """What to write and what to do; see the module's text. Never raises for any facts."""
+    draft = Draft(facts)
+    if facts.deleting:
+        delete(draft)
+    else:
+        absorb(draft)
+        follow(draft)
+        reply(draft)
+        settle(draft)
+        expire(draft)
+    effects(draft)
+    if draft.decision.reply is not None:
+        draft.decision.reply = replace(draft.decision.reply, state=draft.state)
+    draft.decision.after = draft.history
+    return draft.decision
+
+
+def settle(draft: Draft) -> None:
+    """Apply the rules until nothing follows from them any more."""
+    steps = -1
+    while steps != _progress(draft):
+        steps = _progress(draft)
+        for key in list(draft.records):
+            fence(draft, key)
+        absorb(draft)
+        follow(draft)
+        if draft.state is RunState.PROCESSING:
+            forwards(draft)
+        elif draft.state is RunState.CANCELLING:
+            backwards(draft)
+
+
+def _progress(draft: Draft) -> int:
+    return len(draft.decision.changes)
+
+
+def absorb(draft: Draft) -> None:
+    """Turn what is recorded and seen into changes of task runs, in the order it happened."""
+    found: list[tuple[int, Key, TaskState, Reason, Attempt]] = []
+    for key, record in list(draft.records.items()):
+        cell = draft.cell(key)
+        if cell.state in ENDED or record.current(cell.round) is None:
+            continue
+        conclude(draft, key)
+        record = draft.record(key)
+        attempt = record.current(cell.round)
+        assert attempt is not None
+        if cell.state is TaskState.PENDING:
+            begun = [a for a in record.attempts if a.round == cell.round and a.begun]
+            if begun:
+                at = begun[0].steps[0].begun_at
+                found.append((at, key, TaskState.RUNNING, Reason.NONE, begun[0]))
+        if waits_in_vain(draft, key, attempt):
+            found.append((draft.now, key, TaskState.FAILED, Reason.RUN_ENDED, attempt))
+        elif attempt.over and attempt.succeeded:
+            at = attempt.ended_at or draft.now
+            found.append((at, key, TaskState.SUCCEEDED, Reason.NONE, attempt))
+        elif attempt.over:
+            due = retry_due(draft, key, attempt)
+            if due is None:
+                at = attempt.ended_at or draft.now
+                found.append((at, key, TaskState.FAILED, attempt.reason, attempt))
+            elif due <= draft.now:
+                intend(draft, key, attempt.order, attempt.undoes)
+            else:
+                draft.decision.wake(due)
+        elif cell.state is TaskState.RUNNING and attempt.stop is not None and not attempt.begun:
+            intend(draft, key, attempt.order, attempt.undoes)  # its runner was lost: another
+    # Stable: a task run's `running` stays before its end even within one millisecond.
+    for at, key, state, reason, attempt in sorted(found, key=lambda entry: entry[0]):
+        draft.move_task(key, state, at, reason, draft.record(key).last_begun(attempt.round))
+
+
+def follow(draft: Draft) -> None:
+    """Move the run as its task runs and the clock have it."""
+    if draft.state is RunState.PROCESSING:
+        _follow_processing(draft)
+    elif draft.state is RunState.CANCELLING:
+        _follow_cancelling(draft)
+
+
+def _follow_processing(draft: Draft) -> None:
+    cells = draft.history.cells[Side.DO]
+    failed = [ref for ref, cell in cells.items() if cell.state is TaskState.FAILED]
+    settings = draft.facts.settings
+    if failed:
+        first = min(failed, key=lambda ref: cells[ref].finished_at or 0)
+        reason, message = Reason.TASK_FAILED, f"task {first!r} failed ({cells[first].reason})"
+    elif all(cell.state in SATISFIED for cell in cells.values()):
+        draft.move_run(RunState.COMPLETE)
+        return
+    else:
+        if settings.timeout is None:
+            return
+        deadline = (draft.history.processing_since or 0) + settings.timeout
+        if draft.now < deadline:
+            draft.decision.wake(deadline)
+            return
+        reason, message = Reason.TIMEOUT, "the run took longer than its timeout"
+    draft.move_run(RunState.ABORTED, reason, message)
+    if settings.auto_rollback:
+        draft.move_run(RunState.CANCELLING)
+
+
+def _follow_cancelling(draft: Draft) -> None:
+    running = any(draft.any_in(side, TaskState.RUNNING) for side in Side)
+    undos = draft.history.cells[Side.UNDO]
+    failed = [ref for ref, cell in undos.items() if cell.state is TaskState.FAILED]
+    if running:
+        return
+    if failed:
+        message = f"the undo of task {failed[0]!r} failed ({undos[failed[0]].reason})"
+        draft.move_run(RunState.ABORTED, Reason.UNDO_FAILED, message)
+    elif all(cell.state in SATISFIED for cell in undos.values()) and not _lingering(draft):
+        draft.move_run(RunState.CANCELLED)
+
+
+def _lingering(draft: Draft) -> bool:
+    """Whether a runner without an outcome still lives: a run that is over leaves none behind."""
+    return any(
+        last is not None and not last.over and draft.sighting(key, last).phase is Phase.LIVE
+        for key, last in ((key, record.last) for key, record in draft.records.items())
+    )
+
+
+def reply(draft: Draft) -> None:
+    """Answer the operation that waits, by the table."""
+    request = draft.facts.request
+    if request is None:
+        return
+    if request.operation is Operation.RUN and not draft.facts.plan.tasks:
+        return  # nothing is planned yet: the answer waits for the plan
+    state = draft.state
+    target = OPERATIONS[state].get(request.operation)
+    if target is None:
+        allowed = ", ".join(OPERATIONS[state]) or "none"
+        message = f"a run that is {state} can't do {request.operation}; allowed now: {allowed}"
+        draft.decision.reply = Reply(request.id, request.operation, False, state, message)
+        return
+    forced = state in (RunState.PROCESSING, RunState.COMPLETE, RunState.PENDING)
+    stops = forced and request.operation is not Operation.RUN
+    reason = Reason.REQUESTED if stops else Reason.NONE
+    draft.move_run(target, reason, f"{request.operation} was asked for" if stops else "")
+    draft.decision.reply = Reply(request.id, request.operation, True, target)
+
+
+def forwards(draft: Draft) -> None:
+    """Start what is eligible: every dependency is succeeded or skipped."""
+    for ref in draft.history.graph.order:
+        key = (ref, Side.DO)
+        needs = draft.history.graph.dependencies[ref]
+        if draft.cell(key).state is not TaskState.PENDING or not draft.may_begin(key):
+            continue
+        if any(draft.history.do(needed).state not in SATISFIED for needed in needs):
+            continue
+        verdict = _verdict(draft, key)
+        if verdict is None:
+            continue
+        steps = draft.task(key).steps
+        if verdict.failure is not None:
+            draft.move_task(key, TaskState.FAILED, draft.now, verdict.reason, None)
+        elif not verdict.value:
+            draft.move_task(key, TaskState.SKIPPED, draft.now, Reason.CONDITION_FALSE, None)
+        elif not steps:
+            draft.move_task(key, TaskState.SUCCEEDED, draft.now, Reason.NONE, None)
+        else:
+            intend(draft, key, tuple(range(len(steps))), 0)
+
+
+def backwards(draft: Draft) -> None:
+    """Start the undos whose turn it is; skip those that owe nothing."""
+    if draft.facts.settings.suspend:
+        return
+    for ref in reversed(draft.history.graph.order):
+        key = (ref, Side.UNDO)
+        if not rollback.may_undo(draft.history, ref):
+            continue
+        do = draft.records.get((ref, Side.DO))
+        owed = rollback.owed_steps(draft.task(key), do, draft.records.get(key))
+        if not owed:
+            draft.move_task(key, TaskState.SKIPPED, draft.now, Reason.NOTHING_TO_UNDO, None)
+            continue
+        verdict = _verdict(draft, key) if draft.may_begin(key) else None
+        if verdict is None:
+            continue
+        if verdict.failure is not None:
+            draft.move_task(key, TaskState.FAILED, draft.now, verdict.reason, None)
+        else:
+            assert do is not None and do.last is not None
+            intend(draft, key, owed, do.last.number)
+
+
+def _verdict(draft: Draft, key: Key) -> Verdict | None:
+    """The stored verdict of this round, or the one just found, which is stored; else a question."""
+    record = draft.record(key)
+    round_ = draft.cell(key).round
+    if record.verdict is not None and record.verdict.round == round_:
+        return record.verdict
+    found = draft.facts.verdicts.get(key)
+    if found is not None and found.round == round_:
+        draft.save(replace(record, verdict=found))
+        return found
+    if key not in draft.decision.questions:
+        draft.decision.questions.append(key)
+    return None
+
+
+def delete(draft: Draft) -> None:
+    """Stop what runs, undo nothing; remove the run once nothing of it lives."""
+    for record in list(draft.records.values()):
+        last = record.last
+        if last is not None and not last.over and last.stop is None:
+            stopped = replace(last, stop=Stop(Reason.DELETED, draft.now))
+            draft.save(record.with_last(stopped))
+    draft.decision.remove = not any(
+        seen.phase is Phase.LIVE for seen in draft.facts.sightings.values()
+    )
+
+
+def expire(draft: Draft) -> None:
+    """Remove a run that has been over for its ttlAfterFinished."""
+    ttl = draft.facts.settings.ttl_after_finished
+    if ttl is None or draft.state not in OVER:
+        return
+    at = (draft.history.finished_at or draft.now) + ttl
+    if draft.now >= at:
+        draft.decision.remove = True
+    else:
+        draft.decision.wake(at)
+
+
+def effects(draft: Draft) -> None:
+    """Start the runners that are intended, end those that are stopped or stay too long."""
+    for key, record in draft.records.items():
+        attempt = record.last
+        if attempt is None:
+            continue
+        seen = draft.sighting(key, attempt)
+        live = seen.phase is Phase.LIVE
+        grace = draft.task(key).grace_period
+        if attempt.over:
+            # A runner ends by itself after its report; one that doesn't is ended.
+            if live and draft.now >= (attempt.ended_at or 0) + grace:
+                draft.decision.ends.append(End(*key, seen.attempt, seen.launch, grace))
+            elif live:
+                draft.decision.wake((attempt.ended_at or 0) + grace)
+        elif attempt.stop is not None:
+            if live:
+                draft.decision.ends.append(End(*key, attempt.number, attempt.launch, grace))
+        elif not live and not attempt.begun:
+            launch = Launch(*key, attempt.number, attempt.launch, attempt.order)
+            draft.decision.launches.append(launch)

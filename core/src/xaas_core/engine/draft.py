@@ -1,0 +1,97 @@
+"""A decision in the making: the facts, and what the decision has added to them so far."""
+
+from dataclasses import replace
+
+from xaas_core.engine.facts import Decision, Facts, Key, Phase, Sighting
+from xaas_core.engine.history import Cell, Change, History
+from xaas_core.engine.plan import TaskPlan
+from xaas_core.engine.records import Attempt, TaskRecord
+from xaas_core.engine.states import Reason, RunState, Side, TaskState
+
+
+class Draft:
+    """Facts plus the decision so far, so that each rule sees the consequences of those before."""
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+        self.now = facts.now
+        self.history = History(facts.plan.graph, facts.history)
+        self.decision = Decision()
+        self.records: dict[Key, TaskRecord] = dict(facts.records)
+
+    @property
+    def state(self) -> RunState:
+        """The run's state so far."""
+        return self.history.state
+
+    def task(self, key: Key) -> TaskPlan:
+        """The plan of a task run's task."""
+        return self.facts.plan.by_ref[key[0]]
+
+    def cell(self, key: Key) -> Cell:
+        """The state of a task run so far."""
+        return self.history.cell(*key)
+
+    def record(self, key: Key) -> TaskRecord:
+        """The record of a task run so far; an empty one if there is none."""
+        return self.records.get(key) or TaskRecord(*key)
+
+    def current(self, key: Key) -> Attempt | None:
+        """The newest attempt of a task run's present round."""
+        record = self.records.get(key)
+        return record.current(self.cell(key).round) if record is not None else None
+
+    def sighting(self, key: Key, attempt: Attempt) -> Sighting:
+        """What is known of the runner of `attempt`'s newest launch."""
+        seen = self.facts.sightings.get(key)
+        if seen is not None and (seen.attempt, seen.launch) == (attempt.number, attempt.launch):
+            return seen
+        # A sighting of an older launch that still lives counts: one runner at a time.
+        phase = Phase.LIVE if seen is not None and seen.phase is Phase.LIVE else Phase.ABSENT
+        return Sighting(attempt.number, attempt.launch, phase)
+
+    def save(self, record: TaskRecord) -> None:
+        """Write `record`."""
+        key = (record.ref, record.side)
+        self.records[key] = self.decision.records[key] = record
+
+    def save_attempt(self, key: Key, attempt: Attempt) -> None:
+        """Write the newest attempt of a task run."""
+        self.save(self.record(key).with_last(attempt))
+
+    def move_run(self, state: RunState, reason: Reason = Reason.NONE, message: str = "") -> None:
+        """Move the run now."""
+        self._append(Change(state, self.now, reason=reason, message=message))
+
+    def move_task(
+        self, key: Key, state: TaskState, at: int, reason: Reason, attempt: Attempt | None
+    ) -> None:
+        """Move a task run; `attempt` is the one it follows from, None where no runner ran."""
+        number, launch = (attempt.number, attempt.launch) if attempt else (0, 0)
+        ref, side = key
+        self._append(Change(state, at, ref, side, number, launch, reason))
+
+    def any_in(self, side: Side, state: TaskState) -> bool:
+        """Whether any task run of `side` is in `state`."""
+        return any(cell.state is state for cell in self.history.cells[side].values())
+
+    def may_begin(self, key: Key) -> bool:
+        """Whether a task run, or its next attempt, may begin now.
+
+        A do begins only while the run is processing, an undo only while it is cancelling and no
+        undo has failed. A suspended run starts no further task; one that runs goes on.
+        """
+        begun = self.cell(key).state is TaskState.RUNNING
+        if self.facts.settings.suspend and not begun:
+            return False
+        if key[1] is Side.DO:
+            return self.state is RunState.PROCESSING
+        return self.state is RunState.CANCELLING and (
+            begun or not self.any_in(Side.UNDO, TaskState.FAILED)
+        )
+
+    def _append(self, change: Change) -> None:
+        at = max(change.at, self.history.last_at)  # times never decrease within a history
+        change = replace(change, at=at)
+        self.history.append(change)
+        self.decision.changes.append(change)

@@ -1,0 +1,167 @@
+"""A run's history: its numbered changes of state, and the states as a fold over them.
+
+The history is the truth about states. Everything else that shows a state (the run's summary, a task
+run's status, a notification) is derived from it. A change's position, from 1, is its `sequence`.
+
+Three moves of a run reset task runs to `pending`, without a change of their own:
+
+- `recovery` (aborted -> processing): every do that doesn't stand, and all undos. A do stands if it
+  is succeeded or skipped, wasn't undone (an undo that failed counts as undone), and no dependency
+  of it runs again. A do that is still running goes on.
+- `cancel` of an aborted run (aborted -> cancelling): the undos that failed, which are still owed.
+
+Each reset starts a new *round* of the task run: conditions are evaluated anew and retries count
+afresh; attempt numbers go on.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from xaas_core.engine.graph import Graph
+from xaas_core.engine.states import (
+    OVER,
+    SATISFIED,
+    Reason,
+    RunState,
+    Side,
+    TaskState,
+    check_run_move,
+    check_task_move,
+)
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change of state, of the run (`ref` is None) or of a task run.
+
+    `at` is in milliseconds since 1970 and never decreases within a history. `attempt` and `launch`
+    name the runner, 0 where none ran.
+    """
+
+    state: RunState | TaskState
+    at: int
+    ref: str | None = None
+    side: Side | None = None
+    attempt: int = 0
+    launch: int = 0
+    reason: Reason = Reason.NONE
+    message: str = ""
+
+
+@dataclass
+class Cell:
+    """The state of one task run. `undone` (undo side): it took back something of its do."""
+
+    state: TaskState = TaskState.PENDING
+    round: int = 0
+    undone: bool = False
+    started_at: int | None = None
+    finished_at: int | None = None
+    attempt: int = 0
+    launch: int = 0
+    reason: Reason = Reason.NONE
+
+    def reset(self) -> None:
+        """Return to pending: a new round."""
+        self.state = TaskState.PENDING
+        self.round += 1
+        self.started_at = self.finished_at = None
+        self.attempt = self.launch = 0
+        self.reason = Reason.NONE
+
+
+class History:
+    """The fold. Built from the graph and the changes; `append` adds one, checked by the tables."""
+
+    def __init__(self, graph: Graph, changes: Iterable[Change] = ()) -> None:
+        self.graph = graph
+        self.state = RunState.PENDING
+        self.reason = Reason.NONE
+        self.message = ""
+        self.started_at: int | None = None
+        self.processing_since: int | None = None
+        self.finished_at: int | None = None
+        self.last_at = 0
+        self.length = 0
+        self.cells: dict[Side, dict[str, Cell]] = {
+            side: {ref: Cell() for ref in graph.order} for side in Side
+        }
+        for change in changes:
+            self.append(change)
+
+    def cell(self, ref: str, side: Side) -> Cell:
+        """The state of one task run."""
+        return self.cells[side][ref]
+
+    def do(self, ref: str) -> Cell:
+        """The do side of task `ref`."""
+        return self.cells[Side.DO][ref]
+
+    def undo(self, ref: str) -> Cell:
+        """The undo side of task `ref`."""
+        return self.cells[Side.UNDO][ref]
+
+    def append(self, change: Change) -> None:
+        """Fold one more change in. Raises IllegalMove."""
+        if change.ref is None:
+            self._move_run(RunState(change.state), change)
+        else:
+            assert change.side is not None
+            self._move_task(self.cell(change.ref, change.side), change)
+        self.last_at = max(self.last_at, change.at)
+        self.length += 1
+
+    def counts(self) -> dict[str, int]:
+        """How many do task runs are in each state, and `total`."""
+        counted = Counter(cell.state for cell in self.cells[Side.DO].values())
+        return {"total": counted.total()} | {state.value: counted[state] for state in TaskState}
+
+    def _move_run(self, state: RunState, change: Change) -> None:
+        check_run_move(self.state, state)
+        if self.state is RunState.ABORTED and state is RunState.PROCESSING:
+            self._recover()
+        if self.state is RunState.ABORTED and state is RunState.CANCELLING:
+            for undo in self.cells[Side.UNDO].values():
+                if undo.state is TaskState.FAILED:
+                    undo.reset()
+        if state is RunState.PROCESSING:
+            self.processing_since = change.at
+            if self.started_at is None:
+                self.started_at = change.at
+        self.finished_at = change.at if state in OVER else None
+        self.state = state
+        # A rollback that follows an abort by itself keeps the abort's reason.
+        if change.reason or state in (RunState.PROCESSING, RunState.COMPLETE):
+            self.reason, self.message = change.reason, change.message
+
+    def _move_task(self, cell: Cell, change: Change) -> None:
+        state = TaskState(change.state)
+        check_task_move(f"{change.ref}/{change.side}", cell.state, state)
+        cell.state = state
+        cell.reason = change.reason
+        if change.attempt:
+            cell.attempt, cell.launch = change.attempt, change.launch
+        if state is TaskState.RUNNING:
+            cell.started_at = change.at
+        else:
+            cell.finished_at = change.at
+        assert change.ref is not None
+        if change.side is Side.UNDO and state is not TaskState.SKIPPED:
+            cell.undone = True
+        if change.side is Side.DO and state is TaskState.RUNNING:
+            self.undo(change.ref).undone = False
+
+    def _recover(self) -> None:
+        stands: dict[str, bool] = {}
+        for ref in self.graph.order:
+            do, undo = self.do(ref), self.undo(ref)
+            stands[ref] = (
+                do.state in SATISFIED
+                and not undo.undone
+                and all(stands[needed] for needed in self.graph.dependencies[ref])
+            )
+            if not stands[ref] and do.state is not TaskState.RUNNING:
+                do.reset()
+            undo.reset()
+            undo.undone = undo.undone and not stands[ref]

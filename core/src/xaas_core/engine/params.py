@@ -1,0 +1,187 @@
+"""Params: what a task run gets as its input, from what others changed.
+
+A *delta* is a list of changes, in the order to apply them:
+
+    {"op": "set", "path": ["a", "b"], "value": ...}    missing or non-object parents become {}
+    {"op": "delete", "path": ["a", "b"]}               a missing path is no error
+    {"op": "order", "path": ["a"], "keys": [...]}      the key order of the object at `path`
+
+The input of a do = the run's parameters plus the deltas of all its ancestors, once each, in the
+order of the pipeline. So parallel tasks that touch different keys both count, and of two that set
+the same path the later in the order wins, every time.
+
+The input of an undo = the params as its own do left them, plus the deltas of its descendants'
+succeeded undos, in reverse order.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from xaas_core.engine.graph import Graph
+from xaas_core.engine.history import History
+from xaas_core.engine.records import Attempt, TaskRecord
+from xaas_core.engine.states import Side, TaskState
+
+MAX_BYTES = 1024 * 1024
+"""Largest params, as compact JSON in UTF-8."""
+
+Delta = Sequence[Mapping[str, Any]]
+Path = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """Two parallel tasks set the same path, or one a path above the other's; the last ref wins."""
+
+    path: Path
+    refs: tuple[str, str]
+
+    def message(self) -> str:
+        """For the user."""
+        shown = "".join(f"[{key!r}]" for key in self.path)
+        return f"params{shown} is set by {self.refs[0]!r} and {self.refs[1]!r}; the last one wins"
+
+
+def encode(params: Any) -> str:
+    """Compact JSON. Raises ValueError for what JSON can't say."""
+    return json.dumps(params, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def size(params: Any) -> int:
+    """Bytes of `params` as they count for the limit."""
+    return len(encode(params).encode("utf-8", "surrogatepass"))
+
+
+def apply(params: dict[str, Any], delta: Delta) -> None:
+    """Change `params` in place."""
+    for change in delta:
+        path = change["path"]
+        if change["op"] == "order":
+            _reorder(params, path, change["keys"])
+            continue
+        parent = _parent(params, path, create=change["op"] == "set")
+        if parent is None:
+            continue
+        if change["op"] == "set":
+            # Values are copied: later deltas must not edit what a record holds.
+            parent[path[-1]] = _copy(change["value"])
+        else:
+            parent.pop(path[-1], None)
+
+
+def _parent(params: dict[str, Any], path: Sequence[str], create: bool) -> dict[str, Any] | None:
+    parent = params
+    for key in path[:-1]:
+        child = parent.get(key)
+        if not isinstance(child, dict):
+            if not create:
+                return None
+            child = parent[key] = {}
+        parent = child
+    return parent
+
+
+def _reorder(params: dict[str, Any], path: Sequence[str], keys: Sequence[str]) -> None:
+    target: Any = params
+    for key in path:
+        target = target.get(key) if isinstance(target, dict) else None
+    if not isinstance(target, dict):
+        return
+    # Keys that the delta doesn't know were added by a parallel branch: they stay behind.
+    ordered = {key: target[key] for key in keys if key in target}
+    ordered.update((key, value) for key, value in target.items() if key not in ordered)
+    target.clear()
+    target.update(ordered)
+
+
+def _copy(value: Any) -> Any:
+    return json.loads(json.dumps(value)) if isinstance(value, (dict, list)) else value
+
+
+class Inputs:
+    """Computes inputs from what is recorded. `parameters` is the run's, as JSON text."""
+
+    def __init__(
+        self,
+        parameters: str,
+        graph: Graph,
+        history: History,
+        records: Mapping[tuple[str, Side], TaskRecord],
+    ) -> None:
+        self.parameters = parameters
+        self.graph = graph
+        self.history = history
+        self.records = records
+
+    def of(self, ref: str, side: Side) -> dict[str, Any]:
+        """The input of a task run, from which every attempt of it starts."""
+        return self._of_do(ref) if side is Side.DO else self._of_undo(ref)
+
+    def deltas(self, ref: str) -> Iterator[tuple[str, Delta]]:
+        """The deltas of the ancestors of `ref`, in the order of the pipeline."""
+        wanted = self.graph.ancestors[ref]
+        for other in self.graph.order:
+            record = self.records.get((other, Side.DO))
+            # A task that recovery skipped has a record of before, which no longer counts.
+            counts = self.history.do(other).state is TaskState.SUCCEEDED
+            if other in wanted and counts and record is not None and record.last is not None:
+                yield other, _last_begun(record).delta()
+
+    def _of_do(self, ref: str) -> dict[str, Any]:
+        params: dict[str, Any] = json.loads(self.parameters)
+        for _, delta in self.deltas(ref):
+            apply(params, delta)
+        return params
+
+    def _of_undo(self, ref: str) -> dict[str, Any]:
+        params = self._of_do(ref)
+        own = self.records.get((ref, Side.DO))
+        left_at = 0
+        if own is not None and own.last is not None:
+            last = _last_begun(own)
+            apply(params, last.delta())
+            left_at = last.steps[0].begun_at if last.steps else 0
+        for other in reversed(self.graph.order):
+            if other in self.graph.descendants[ref]:
+                undone = _succeeded_undo(self.records.get((other, Side.UNDO)))
+                # An undo from before this do began again has nothing to do with its params.
+                if undone is not None and undone.decided_at >= left_at:
+                    apply(params, undone.delta())
+        return params
+
+
+def _last_begun(record: TaskRecord) -> Attempt:
+    """The attempt whose delta counts: the last that began a step."""
+    begun = (attempt for attempt in reversed(record.attempts) if attempt.begun)
+    return next(begun, record.attempts[-1])
+
+
+def _succeeded_undo(record: TaskRecord | None) -> Attempt | None:
+    attempts = record.attempts if record is not None else ()
+    return next((attempt for attempt in reversed(attempts) if attempt.succeeded), None)
+
+
+def conflicts(graph: Graph, deltas: Iterable[tuple[str, Delta]]) -> list[Conflict]:
+    """Where tasks that don't follow from each other set the same path, or one above it.
+
+    `deltas` are pairs of ref and delta in the order of the pipeline.
+    """
+    found: dict[tuple[Path, tuple[str, str]], Conflict] = {}
+    written: dict[Path, list[str]] = {}  # who set exactly this path
+    beneath: dict[Path, list[str]] = {}  # who set a path below this one
+    for ref, delta in deltas:
+        related = graph.ancestors[ref]
+        paths = [tuple(change["path"]) for change in delta if change["op"] != "order"]
+        for path in paths:
+            above = [(path[:i], written.get(path[:i], ())) for i in range(1, len(path) + 1)]
+            for shown, refs in (*above, (path, beneath.get(path, ()))):
+                for other in refs:
+                    if other != ref and other not in related:
+                        found.setdefault((shown, (other, ref)), Conflict(shown, (other, ref)))
+        for path in paths:
+            written.setdefault(path, []).append(ref)
+            for i in range(1, len(path)):
+                beneath.setdefault(path[:i], []).append(ref)
+    return list(found.values())

@@ -1,0 +1,138 @@
+"""What is recorded of a task run: the facts that runners and launchers left behind.
+
+A record holds no state: the state is in the run's history. It holds what the engine derives the
+next changes from: the stored condition, the attempts, the steps that began and how they ended.
+Times are milliseconds since 1970 (UTC) by the server's clock.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from xaas_core.engine.states import Reason, Side
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An error as the user sees it; `line` counts from 1 in the script of step `step`."""
+
+    type: str
+    message: str
+    step: int | None = None
+    line: int | None = None
+    traceback: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """A step that began. `nonce` is the process that began it; no other can finish it."""
+
+    index: int
+    begun_at: int
+    nonce: str
+    runner: str = ""
+    finished_at: int | None = None
+    succeeded: bool = False
+    delta: tuple[dict[str, Any], ...] = ()
+    failure: Failure | None = None
+    reason: Reason = Reason.NONE
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A stop that was decided: `begin` is refused from here on, the runner is being ended."""
+
+    reason: Reason
+    at: int
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt: an intent when it is written, then what became of it.
+
+    `number` goes up with every retry, recovery and renewed undo; `round` counts the times that the
+    task run returned to pending; `launch` the runners that were started for it, of which at most
+    one ever begins a step; `lost` those that vanished before that. `order` lists the steps to run.
+    `undoes` (undo side) is the number of the do attempt up to which this one takes things back.
+    """
+
+    number: int
+    round: int
+    decided_at: int
+    order: tuple[int, ...]
+    launch: int = 1
+    launched_at: int = 0
+    lost: int = 0
+    undoes: int = 0
+    steps: tuple[StepRecord, ...] = ()
+    stop: Stop | None = None
+    ended_at: int | None = None
+    succeeded: bool = False
+    reason: Reason = Reason.NONE
+    failure: Failure | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether any step began."""
+        return bool(self.steps)
+
+    @property
+    def over(self) -> bool:
+        """Whether its outcome is recorded."""
+        return self.ended_at is not None
+
+    def step(self, index: int) -> StepRecord | None:
+        """The record of step `index`, if it began."""
+        return next((step for step in self.steps if step.index == index), None)
+
+    def with_step(self, record: StepRecord) -> "Attempt":
+        """This attempt with `record` added, or in place of the one of the same step."""
+        kept = tuple(record if step.index == record.index else step for step in self.steps)
+        if self.step(record.index) is None:
+            kept = (*self.steps, record)
+        return replace(self, steps=kept)
+
+    def delta(self) -> tuple[dict[str, Any], ...]:
+        """What the attempt changed in params: the steps' deltas, one after the other."""
+        return tuple(op for step in self.steps for op in step.delta)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a task runs, found out once per round and stored.
+
+    `value` is what its condition gave (True without one); `failure` why it can't be said.
+    """
+
+    round: int
+    value: bool
+    reason: Reason = Reason.NONE
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True)
+class TaskRecord:
+    """All that is recorded of one task run."""
+
+    ref: str
+    side: Side
+    verdict: Verdict | None = None
+    attempts: tuple[Attempt, ...] = ()
+
+    @property
+    def last(self) -> Attempt | None:
+        """The newest attempt."""
+        return self.attempts[-1] if self.attempts else None
+
+    def with_last(self, attempt: Attempt) -> "TaskRecord":
+        """This record with its newest attempt replaced."""
+        return replace(self, attempts=(*self.attempts[:-1], attempt))
+
+    def last_begun(self, round_: int) -> Attempt | None:
+        """The newest attempt of round `round_` of which a step began."""
+        begun = (a for a in reversed(self.attempts) if a.round == round_ and a.begun)
+        return next(begun, None)
+
+    def current(self, round_: int) -> Attempt | None:
+        """The newest attempt if it belongs to round `round_`."""
+        last = self.last
+        return last if last is not None and last.round == round_ else None

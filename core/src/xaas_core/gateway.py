@@ -1,0 +1,284 @@
+"""The gateway: what runners call. Stateless: live read, guarded write.
+
+This is where "at most once per attempt" becomes true. A step has begun when its begin is recorded,
+before the script starts; who began it is the process that drew the nonce, and no other ever gets
+the script. `begin` is refused once a stop is written (`engine.attempts.fence` writes it before the
+run moves on), and a step begins only after the one before it has succeeded.
+
+An outcome is recorded once: by the runner's own report, or by the reconciler when the runner is
+surely gone. Whichever is written first holds; the other finds it and gives up.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from xaas_core.engine.history import History
+from xaas_core.engine.params import Inputs, apply, encode
+from xaas_core.engine.plan import Plan, TaskPlan
+from xaas_core.engine.records import Attempt, Failure, StepRecord, TaskRecord
+from xaas_core.engine.states import Reason, RunState, Side
+from xaas_core.models.objects import Run
+from xaas_core.ports import Clock, Conflict, NotFound, RunnerKey, Store, Stored
+from xaas_runner.contract import (
+    BeginAnswer,
+    BeginCall,
+    Context,
+    FinishAnswer,
+    FinishCall,
+)
+
+CLOCK_SLACK = 250
+"""Milliseconds that a script may seem to be late: begin's answer takes time to arrive."""
+
+MAX_TRIES = 20
+"""Guarded writes of one call; each that fails met another writer that got on."""
+
+REASONS = {
+    "Timeout": Reason.TIMEOUT,
+    "Terminated": Reason.TERMINATED,
+    "ParamsInvalid": Reason.PARAMS_INVALID,
+}
+"""Reasons that a runner's error types stand for; anything else is an error of the script."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a call stands: everything that was read for it."""
+
+    runner: RunnerKey
+    run: Run
+    plan: Plan
+    stored: Stored[TaskRecord]
+    attempt: Attempt
+
+    @property
+    def task(self) -> TaskPlan:
+        """The plan of the runner's task."""
+        return self.plan.by_ref[self.runner.ref]
+
+    def saved(self, attempt: Attempt) -> TaskRecord:
+        """The record with `attempt` in place of the one that was read."""
+        return self.stored.value.with_last(attempt)
+
+
+class Gateway:
+    """Answers runners. Methods raise Unavailable if the store can't be reached: ask again."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def wait(self, runner: RunnerKey, step: int) -> BeginAnswer:
+        """Whether `step` may begin now."""
+        place = await self._find(runner)
+        if place is None:
+            return _leave("this attempt is over")
+        return _may_begin(place, step) or {"answer": "go"}
+
+    async def begin(self, runner: RunnerKey, call: BeginCall) -> BeginAnswer:
+        """Record that `step` begins, and hand out its script and params."""
+        for _ in range(MAX_TRIES):
+            place = await self._find(runner)
+            if place is None:
+                return _leave("this attempt is over")
+            step = call["step"]
+            begun = place.attempt.step(step)
+            if begun is not None:
+                if begun.nonce == call["nonce"] and begun.finished_at is None:
+                    return await self._go(place, step)
+                return _leave("this step has begun already, in another process")
+            refused = _may_begin(place, step)
+            if refused is not None:
+                return refused
+            record = StepRecord(step, self._clock.now(), call["nonce"], call["runner"])
+            attempt = place.attempt.with_step(record)
+            # Computed before the begin is recorded: what can't be handed out must not begin.
+            answer = await self._go(replace(place, attempt=attempt), step)
+            if await self._save(place, attempt):
+                return answer
+        return {"answer": "wait", "reason": "too many writers at once"}
+
+    async def finish(self, runner: RunnerKey, call: FinishCall) -> FinishAnswer:
+        """Record how a step ended. The first report of the process that began it counts."""
+        for _ in range(MAX_TRIES):
+            place = await self._find(runner)
+            if place is None:
+                return {"answer": "leave", "reason": "this attempt's outcome is recorded already"}
+            begun = place.attempt.step(call["step"])
+            if begun is None or begun.nonce != call["nonce"]:
+                return {"answer": "leave", "reason": "this process didn't begin that step"}
+            if begun.finished_at is not None:
+                return _recorded(place.attempt, call["step"])
+            ended = self._ended(place, begun, call)
+            attempt = place.attempt.with_step(ended)
+            if await self._save(place, attempt):
+                return _recorded(attempt, call["step"])
+        raise Conflict("too many writers at once")
+
+    async def context(self, runner: RunnerKey) -> Run | None:
+        """The run of a runner whose attempt isn't over; None otherwise."""
+        place = await self._find(runner)
+        return place.run if place is not None else None
+
+    async def _find(self, runner: RunnerKey) -> Place | None:
+        """The runner's attempt, if it is the newest and its outcome isn't recorded."""
+        try:
+            run = await self._store.get_run(runner.run)
+            plan = await self._store.plan(runner.run)
+            found = await self._store.records(runner.run, {runner.ref})
+        except NotFound:
+            return None
+        stored = found.get((runner.ref, runner.side))
+        if plan is None or stored is None or run.meta.deleting:
+            return None
+        last = stored.value.last
+        if last is None or last.over:
+            return None
+        if (last.number, last.launch) != (runner.attempt, runner.launch):
+            return None
+        return Place(runner, run, plan, stored, last)
+
+    async def _save(self, place: Place, attempt: Attempt) -> bool:
+        record, version = place.saved(attempt), place.stored.version
+        try:
+            await self._store.save_record(place.runner.run, record, version)
+        except (Conflict, NotFound):
+            return False
+        return True
+
+    async def _go(self, place: Place, step: int) -> BeginAnswer:
+        """Begin's answer: computed from what is recorded, so the same again if asked again."""
+        runner, task, attempt = place.runner, place.task, place.attempt
+        undo = runner.side is Side.UNDO
+        budget = None
+        if task.timeout is not None:
+            budget = max(attempt.steps[0].begun_at + task.timeout - self._clock.now(), 0)
+        context: Context = {
+            "run_id": place.run.meta.uid,
+            "pipeline": place.run.spec.name,
+            "ref": runner.ref,
+            "task": task.task,
+            "process_type": runner.side.value,
+            "step": step,
+            "attempt": attempt.number,
+            "namespace": place.run.meta.namespace,
+        }
+        return {
+            "answer": "go",
+            "script": task.script(undo, step),
+            "params": await self._params(place),
+            "context": context,
+            "allowed_imports": list(task.allowed_imports),
+            "budget_ms": budget,
+        }
+
+    async def _params(self, place: Place) -> dict[str, Any]:
+        """The attempt's input with the edits of its steps so far."""
+        graph, ref, side = place.plan.graph, place.runner.ref, place.runner.side
+        wanted = {ref} | graph.ancestors[ref]
+        if side is Side.UNDO:
+            wanted |= graph.descendants[ref]
+        stored = await self._store.records(place.run.meta.uid, wanted)
+        records = {key: each.value for key, each in stored.items()}
+        history = History(graph, place.run.history)
+        parameters = encode(place.run.spec.parameters)
+        params = Inputs(parameters, graph, history, records).of(ref, side)
+        apply(params, place.attempt.delta())
+        return params
+
+    def _ended(self, place: Place, begun: StepRecord, call: FinishCall) -> StepRecord:
+        """The record of a step that has ended as `call` says, judged by the attempt's timeout."""
+        now = self._clock.now()
+        delta, valid = _read_delta(call["delta"])
+        limit = place.task.timeout
+        ended_at = min(now, begun.begun_at + call["elapsed_ms"])
+        started_at = place.attempt.steps[0].begun_at
+        late = limit is not None and ended_at > started_at + limit + CLOCK_SLACK
+        if call["outcome"] == "succeeded" and valid and not late:
+            return replace(begun, finished_at=ended_at, succeeded=True, delta=delta)
+        reason, failure = _why(place.attempt, call, valid, late)
+        kept = () if call["terminated"] or late or not valid else delta
+        return replace(begun, finished_at=ended_at, delta=kept, reason=reason, failure=failure)
+
+
+def _why(
+    attempt: Attempt, call: FinishCall, valid: bool, late: bool
+) -> tuple[Reason, Failure | None]:
+    """Why a step that didn't succeed has failed."""
+    step = call["step"]
+    if not valid:
+        text = "the runner's report of the changed params can't be read"
+        return Reason.RESULT_INVALID, Failure(Reason.RESULT_INVALID, text, step)
+    if late and call["outcome"] == "succeeded":
+        text = "the attempt took longer than its timeout"
+        return Reason.TIMEOUT, Failure(Reason.TIMEOUT, text, step)
+    error = call["error"] or {"type": "Error", "message": "the step failed without saying why"}
+    reason = REASONS.get(error["type"], Reason.SCRIPT_ERROR) if _ours(call) else Reason.SCRIPT_ERROR
+    if call["terminated"] and attempt.stop is not None:
+        reason = attempt.stop.reason
+    traceback = tuple(error.get("traceback") or ())
+    return reason, Failure(error["type"], error["message"], step, error.get("line"), traceback)
+
+
+def _ours(call: FinishCall) -> bool:
+    """Whether the error was raised by the runner, not by a script that names its class so."""
+    error = call["error"]
+    return call["terminated"] or (error is not None and error["type"] == "ParamsInvalid")
+
+
+def _may_begin(place: Place, step: int) -> BeginAnswer | None:
+    """Why `step` may not begin now; None if it may."""
+    attempt, run = place.attempt, place.run
+    if attempt.stop is not None:
+        return _leave("this attempt is stopped")
+    if step not in attempt.order:
+        return _leave("this attempt has no such step")
+    for earlier in attempt.order[: attempt.order.index(step)]:
+        before = attempt.step(earlier)
+        if before is None or before.finished_at is None:
+            return {"answer": "wait", "reason": f"step {earlier} isn't finished"}
+        if not before.succeeded:
+            return _leave(f"step {earlier} has failed")
+    if attempt.begun:
+        return None
+    wanted = RunState.PROCESSING if place.runner.side is Side.DO else RunState.CANCELLING
+    state = run.status.summary.state
+    if state is not wanted:
+        return _leave(f"the run is {state}")
+    first = not any(a.begun and a.round == attempt.round for a in place.stored.value.attempts)
+    if run.spec.suspend and first:
+        return _leave("the run is suspended")
+    return None
+
+
+def _leave(reason: str) -> BeginAnswer:
+    return {"answer": "leave", "reason": reason}
+
+
+def _recorded(attempt: Attempt, step: int) -> FinishAnswer:
+    record = attempt.step(step)
+    more = record is not None and record.succeeded and step != attempt.order[-1]
+    return {"answer": "recorded", "next": more}
+
+
+def _read_delta(raw: Sequence[Any]) -> tuple[tuple[dict[str, Any], ...], bool]:
+    """A runner's delta, read with suspicion: its process ran a user's script."""
+    delta: list[dict[str, Any]] = []
+    for change in raw:
+        if not isinstance(change, dict) or not _is_path(change.get("path")):
+            return (), False
+        op, path = change.get("op"), change["path"]
+        if op == "set" and path and "value" in change:
+            delta.append({"op": "set", "path": path, "value": change["value"]})
+        elif op == "delete" and path:
+            delta.append({"op": "delete", "path": path})
+        elif op == "order" and _is_path(change.get("keys")):
+            delta.append({"op": "order", "path": path, "keys": change["keys"]})
+        else:
+            return (), False
+    return tuple(delta), True
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(key, str) for key in value)

@@ -1,0 +1,119 @@
+"""Field types that several kinds share: names, durations, scripts, and the models' settings."""
+
+import math
+import re
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from xaas_core.engine.params import MAX_BYTES, size
+
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_UNITS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
+_MAX_DURATION: Final = 10 * 365 * 24 * 3_600_000
+
+
+class Spec(BaseModel):
+    """What all kinds have in common: camelCase outside, unknown fields refused, immutable."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        ser_json_inf_nan="constants",
+    )
+
+    def as_written(self) -> dict[str, Any]:
+        """The JSON object as the user wrote it: no defaults added."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+
+def milliseconds(duration: str) -> int:
+    """The length of a duration such as `100ms`, `30s`, `5m`, `1h30m`. Raises ValueError."""
+    parts = _DURATION.findall(duration)
+    if not parts or "".join(n + u for n, u in parts) != duration:
+        raise ValueError(f"{duration!r} is no duration; write for example 100ms, 30s, 5m or 1h30m")
+    total = int(sum(float(number) * _UNITS[unit] for number, unit in parts))
+    if total > _MAX_DURATION:
+        raise ValueError(f"{duration!r} is longer than ten years")
+    return total
+
+
+def optional_milliseconds(duration: str | None) -> int | None:
+    """As `milliseconds`; None stays None."""
+    return None if duration is None else milliseconds(duration)
+
+
+def _duration(value: str) -> str:
+    milliseconds(value)
+    return value
+
+
+def _text(value: str) -> str:
+    if any(0xD800 <= ord(char) <= 0xDFFF for char in value):
+        raise ValueError("holds half of a surrogate pair, which isn't valid Unicode")
+    return value
+
+
+def _name(value: str) -> str:
+    if any(ord(char) < 32 or ord(char) == 127 for char in value):
+        raise ValueError("a name can't hold control characters")
+    if value in (".", ".."):
+        raise ValueError(f"{value!r} can't be a name: it has a meaning of its own in a path")
+    if value != value.strip():
+        raise ValueError("a name can't begin or end with white space")
+    return _text(value)
+
+
+def _parameters(value: dict[str, Any]) -> dict[str, Any]:
+    try:
+        _check_value(value, "parameters", 0)
+        length = size(value)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+    if length > MAX_BYTES:
+        raise ValueError(f"parameters take {length} bytes as JSON; at most {MAX_BYTES} are allowed")
+    return value
+
+
+def _check_value(value: Any, place: str, depth: int) -> None:
+    """Raise ValueError, naming the place, for what JSON or the API server can't hold."""
+    if depth > 100:
+        raise ValueError(f"{place[:80]}… is nested more than 100 deep")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _text_at(key, place)
+            _check_value(item, f"{place}[{key!r}]", depth + 1)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            _check_value(item, f"{place}[{index}]", depth + 1)
+    elif isinstance(value, str):
+        _text_at(value, place)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{place} is {value}, which JSON doesn't have")
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError(f"{place} is an integer beyond 64 bit; write it as a string")
+
+
+def _text_at(value: str, place: str) -> None:
+    try:
+        _text(value)
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from None
+
+
+Name = Annotated[str, Field(min_length=1, max_length=253), AfterValidator(_name)]
+"""A name in the user's own spelling; in a path `/` is written `%2F`."""
+
+Text = Annotated[str, AfterValidator(_text)]
+
+Duration = Annotated[
+    str, Field(pattern=r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"), AfterValidator(_duration)
+]
+"""A length of time: `100ms`, `30s`, `5m`, `1h30m`."""
+
+Parameters = Annotated[dict[str, Any], AfterValidator(_parameters)]
+"""A JSON object of at most 1 MiB."""

@@ -1,0 +1,95 @@
+"""Stored objects: what a user wrote (`spec`), with what the product knows about it."""
+
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from xaas_core.engine.facts import Reply, Request
+from xaas_core.engine.history import Change
+from xaas_core.engine.states import Reason, RunState
+from xaas_core.models.pipeline import PipelineSpec
+from xaas_core.models.pipeline_run import PipelineRunSpec, Target
+from xaas_core.models.pipeline_task import PipelineTaskSpec
+
+S = TypeVar("S")
+DefinitionSpec = PipelineTaskSpec | PipelineSpec
+
+
+@dataclass(frozen=True)
+class Meta:
+    """Identity and version of an object.
+
+    `resource_version` changes with every write, of spec or status; it is opaque. `created_at` is in
+    milliseconds since 1970. `resource_name` is the Kubernetes object's name, None embedded.
+    """
+
+    uid: str
+    namespace: str
+    resource_version: str
+    created_at: int
+    resource_name: str | None = None
+    deleting: bool = False
+
+
+@dataclass(frozen=True)
+class Definition(Generic[S]):
+    """A stored PipelineTask or Pipeline."""
+
+    meta: Meta
+    spec: S
+
+
+@dataclass(frozen=True)
+class RunWarning:
+    """Something that isn't an error and that a user should see, such as `ParamsConflict`."""
+
+    type: str
+    message: str
+    path: tuple[str, ...] = ()
+    refs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The run's state in short, derived from its history and written together with it.
+
+    `counts`: do task runs by state, and `total`. Times in milliseconds since 1970.
+    """
+
+    state: RunState = RunState.PENDING
+    reason: Reason = Reason.NONE
+    message: str = ""
+    started_at: int | None = None
+    finished_at: int | None = None
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """What the reconciler writes about a run. `planned`: its plan is made."""
+
+    summary: Summary = Summary()
+    warnings: tuple[RunWarning, ...] = ()
+    reply: Reply | None = None
+    planned: bool = False
+
+
+@dataclass(frozen=True)
+class Run:
+    """A stored PipelineRun.
+
+    `request` is the newest operation that was asked for; it waits while `status.reply` answers
+    another id. `history` is empty where a list of runs was asked for.
+    """
+
+    meta: Meta
+    spec: PipelineRunSpec
+    target: Target = Target.PIPELINE
+    request: Request | None = None
+    status: RunStatus = RunStatus()
+    history: tuple[Change, ...] = ()
+
+    @property
+    def pending_request(self) -> Request | None:
+        """The operation that waits for its answer."""
+        answered = self.status.reply.id if self.status.reply is not None else None
+        return None if self.request is None or self.request.id == answered else self.request

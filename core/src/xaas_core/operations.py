@@ -1,0 +1,97 @@
+"""Asking for an operation and waiting for its answer."""
+
+import asyncio
+import uuid
+from collections.abc import Callable
+
+from xaas_core.engine.facts import Request
+from xaas_core.engine.states import OPERATIONS, Operation, RunState
+from xaas_core.models.objects import Run
+from xaas_core.ports import NotFound, OperationPending, Store
+
+
+class NotAllowed(Exception):
+    """The run's state doesn't allow the operation; the text names both."""
+
+    def __init__(self, text: str, state: RunState) -> None:
+        super().__init__(text)
+        self.state = state
+        self.allowed = tuple(OPERATIONS[state])
+
+
+class Undecided(Exception):
+    """The operation wasn't decided in time; it still waits and may yet be."""
+
+
+async def operate(store: Store, uid: str, operation: Operation, patience: float) -> Run:
+    """Ask for `operation` and wait, at most `patience` seconds, until it is decided.
+
+    Raises NotFound, NotAllowed, OperationPending (another waits for longer than `patience`),
+    Undecided.
+    """
+    request = Request(str(uuid.uuid4()), operation)
+    deadline = asyncio.get_running_loop().time() + patience
+    while True:
+        try:
+            await store.request(uid, request)
+            break
+        except OperationPending:
+            # Operations are decided one after the other: wait for the one before.
+            left = deadline - asyncio.get_running_loop().time()
+            free = await wait_for(store, uid, lambda run: run.pending_request is None, left)
+            if free is None:
+                raise
+    left = deadline - asyncio.get_running_loop().time()
+    run = await wait_for(store, uid, lambda run: _answered(run, request.id), left)
+    if run is None:
+        raise Undecided(f"{operation} wasn't decided within {patience:g} s; it still waits")
+    answer = run.status.reply
+    if answer is not None and answer.id == request.id and not answer.accepted:
+        raise NotAllowed(answer.message, answer.state)
+    return run
+
+
+def _answered(run: Run, request: str) -> bool:
+    # A later request means that this one was answered before.
+    reply = run.status.reply
+    later = run.request is not None and run.request.id != request
+    return later or (reply is not None and reply.id == request)
+
+
+async def wait_planned(store: Store, uid: str, patience: float) -> Run:
+    """The run once it is planned, or as it is after `patience` seconds. Raises NotFound."""
+    run = await wait_for(store, uid, lambda run: run.status.planned, patience)
+    return run if run is not None else await store.get_run(uid)
+
+
+async def wait_for(
+    store: Store, uid: str, wanted: Callable[[Run], bool], patience: float
+) -> Run | None:
+    """The run as soon as it is as `wanted`; None after `patience` seconds. Raises NotFound."""
+    touches = store.touches()  # subscribed before the read: nothing is missed in between
+    try:
+        async with asyncio.timeout(max(patience, 0)):
+            while True:
+                run = await store.get_run(uid)
+                if wanted(run):
+                    return run
+                async for touch in touches:
+                    if touch.run == uid:
+                        break
+    except TimeoutError:
+        return None
+    finally:
+        close = getattr(touches, "aclose", None)
+        if close is not None:
+            await close()
+
+
+__all__ = [
+    "NotAllowed",
+    "NotFound",
+    "OperationPending",
+    "Undecided",
+    "operate",
+    "wait_for",
+    "wait_planned",
+]

@@ -1,0 +1,77 @@
+"""Plans: the definitions of a run, resolved once into an immutable snapshot.
+
+The reconciler alone plans, when it first sees a run. From then on the run works on the snapshot:
+an edited or deleted definition changes nothing under way.
+"""
+
+from xaas_core.engine.plan import Plan, SecretRef, Step, TaskPlan
+from xaas_core.engine.retry import Retries
+from xaas_core.models.fields import milliseconds, optional_milliseconds
+from xaas_core.models.objects import Run
+from xaas_core.models.pipeline import PipelineSpec, PipelineTaskRef
+from xaas_core.models.pipeline_run import Target
+from xaas_core.models.pipeline_task import PipelineTaskSpec, RetriesSpec
+from xaas_core.ports import Kind, NotFound, Store
+
+
+class Missing(Exception):
+    """A definition that the run needs doesn't exist; the text names it."""
+
+
+async def make_plan(store: Store, run: Run) -> Plan:
+    """Resolve the definitions of `run`. Raises Missing."""
+    namespace, name = run.meta.namespace, run.spec.name
+    if run.target is Target.TASK:
+        task = await _task(store, namespace, name)
+        return Plan(name, (_entry(PipelineTaskRef(ref=name, name=name), task),))
+    try:
+        pipeline = (await store.get_definition(Kind.PIPELINE, namespace, name)).spec
+    except NotFound:
+        raise Missing(f"there is no Pipeline {name!r}") from None
+    assert isinstance(pipeline, PipelineSpec)
+    tasks: dict[str, PipelineTaskSpec] = {}
+    for entry in pipeline.tasks:
+        if entry.name not in tasks:
+            tasks[entry.name] = await _task(store, namespace, entry.name)
+    return Plan(name, tuple(_entry(entry, tasks[entry.name]) for entry in pipeline.tasks))
+
+
+async def _task(store: Store, namespace: str, name: str) -> PipelineTaskSpec:
+    try:
+        found = (await store.get_definition(Kind.TASK, namespace, name)).spec
+    except NotFound:
+        raise Missing(f"there is no PipelineTask {name!r}") from None
+    assert isinstance(found, PipelineTaskSpec)
+    return found
+
+
+def _entry(entry: PipelineTaskRef, task: PipelineTaskSpec) -> TaskPlan:
+    """One entry with its PipelineTask; the entry's timeout and retries win."""
+    timeout = entry.timeout if entry.timeout is not None else task.timeout
+    retries = entry.retries if entry.retries is not None else task.retries
+    return TaskPlan(
+        ref=entry.ref,
+        task=task.name,
+        depends_on=tuple(entry.depends_on),
+        condition=entry.condition,
+        steps=tuple(Step(step.do_script, step.undo_script) for step in task.steps),
+        timeout=optional_milliseconds(timeout),
+        start_timeout=milliseconds(task.start_timeout),
+        grace_period=milliseconds(task.grace_period),
+        retries=_retries(retries),
+        image=task.image,
+        resources=task.resources or {},
+        secrets=tuple(SecretRef(s.name, s.secret, s.key) for s in task.secrets or ()),
+        allowed_imports=tuple(task.allowed_imports or ()),
+    )
+
+
+def _retries(spec: RetriesSpec | None) -> Retries:
+    if spec is None:
+        return Retries()
+    return Retries(
+        limit=spec.limit,
+        delay=milliseconds(spec.delay),
+        factor=spec.factor,
+        max_delay=optional_milliseconds(spec.max_delay),
+    )

@@ -1,0 +1,227 @@
+"""The reconciler: gather, decide, apply, for one run at a time.
+
+Level-triggered: every trigger (a user's write, a runner's report, a runner's end, a timer, a
+restart) calls the same function with the run's uid only. A lost or doubled trigger changes nothing,
+and a crash anywhere is made up for by the next call.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from xaas_core.engine.decide import decide
+from xaas_core.engine.facts import Decision, Facts, Key, Settings, Sighting
+from xaas_core.engine.history import History
+from xaas_core.engine.params import MAX_BYTES, Conflict, Inputs, conflicts, encode, size
+from xaas_core.engine.plan import Plan
+from xaas_core.engine.records import Failure, TaskRecord, Verdict
+from xaas_core.engine.states import Reason, Side
+from xaas_core.models.fields import optional_milliseconds
+from xaas_core.models.objects import Run, RunStatus, RunWarning, Summary
+from xaas_core.planner import Missing, make_plan
+from xaas_core.ports import (
+    LaunchOrder,
+    NotFound,
+    Ports,
+    RunnerKey,
+    Script,
+    ScriptKind,
+    Stored,
+    Writes,
+)
+from xaas_core.tokens import Tokens
+
+REPLAN_AFTER = 2_000
+"""Milliseconds until a run whose definitions are missing looks for them again."""
+
+
+class Gathered:
+    """What was read for one decision, and what was found out for it."""
+
+    def __init__(self, run: Run, plan: Plan, records: dict[Key, Stored[TaskRecord]]) -> None:
+        self.run = run
+        self.plan = plan
+        self.records = records
+        self.sightings: Mapping[Key, Sighting] = {}
+        self.verdicts: dict[Key, Verdict] = {}
+        self.warnings = list(run.status.warnings)
+        self.new_plan = False
+        self.missing: str | None = None
+
+
+class Reconciler:
+    """Moves runs on. One call at a time per run; different runs may overlap."""
+
+    def __init__(self, ports: Ports, tokens: Tokens) -> None:
+        self._ports = ports
+        self._tokens = tokens
+
+    async def reconcile(self, uid: str) -> int | None:
+        """Do what the run needs now; the answer is when to look again, if nothing happens before.
+
+        Raises Conflict if something was written meanwhile (call again at once), and Unavailable.
+        """
+        try:
+            gathered = await self._gather(uid)
+        except NotFound:
+            return None
+        decision = await self._decide(gathered)
+        await self._write(gathered, decision)
+        await self._act(gathered, decision)
+        if gathered.missing is not None and not decision.remove:
+            decision.wake(self._ports.clock.now() + REPLAN_AFTER)
+        return decision.wake_at
+
+    async def _gather(self, uid: str) -> Gathered:
+        store = self._ports.store
+        run = await store.get_run(uid)
+        plan = await store.plan(uid)
+        gathered = Gathered(run, plan or Plan(run.spec.name, ()), {})
+        if plan is None:
+            await self._make_plan(gathered)
+            return gathered
+        gathered.records = await store.records(uid)
+        # Runners are looked at after the records were read: whatever a runner reports before it is
+        # seen to be gone is either in the records or makes the guarded write fail.
+        runners = [
+            RunnerKey(uid, *key, last.number, last.launch)
+            for key, stored in gathered.records.items()
+            if (last := stored.value.last) is not None
+        ]
+        if runners:
+            gathered.sightings = await self._ports.launcher.sight(uid, runners)
+        return gathered
+
+    async def _make_plan(self, gathered: Gathered) -> None:
+        try:
+            gathered.plan = await make_plan(self._ports.store, gathered.run)
+            gathered.new_plan = True
+        except Missing as missing:
+            gathered.missing = str(missing)
+
+    async def _decide(self, gathered: Gathered) -> Decision:
+        """Decide; as long as the engine has questions, answer them and decide again."""
+        while True:
+            decision = decide(self._facts(gathered))
+            if not decision.questions:
+                return decision
+            assert decision.after is not None
+            for key in decision.questions:
+                gathered.verdicts[key] = await self._verdict(gathered, decision, key)
+
+    def _facts(self, gathered: Gathered) -> Facts:
+        run, spec = gathered.run, gathered.run.spec
+        return Facts(
+            now=self._ports.clock.now(),
+            plan=gathered.plan,
+            history=run.history,
+            records={key: stored.value for key, stored in gathered.records.items()},
+            sightings=gathered.sightings,
+            settings=Settings(
+                auto_rollback=spec.auto_rollback,
+                on_abort=spec.on_abort,
+                suspend=spec.suspend,
+                timeout=optional_milliseconds(spec.timeout),
+                ttl_after_finished=optional_milliseconds(spec.ttl_after_finished),
+            ),
+            request=run.pending_request,
+            deleting=run.meta.deleting,
+            verdicts=gathered.verdicts,
+        )
+
+    async def _verdict(self, gathered: Gathered, decision: Decision, key: Key) -> Verdict:
+        """Whether a task run may start: its input fits, and its condition holds."""
+        ref, side = key
+        history = decision.after
+        assert history is not None
+        round_ = history.cell(ref, side).round
+        records = {k: stored.value for k, stored in gathered.records.items()} | decision.records
+        inputs = Inputs(encode(gathered.run.spec.parameters), gathered.plan.graph, history, records)
+        params = inputs.of(ref, side)
+        if (length := size(params)) > MAX_BYTES:
+            text = f"the merged params take {length} bytes as JSON; at most {MAX_BYTES} are allowed"
+            failure = Failure(Reason.PARAMS_TOO_LARGE, text)
+            return Verdict(round_, False, Reason.PARAMS_TOO_LARGE, failure)
+        if side is Side.DO:
+            _warn(gathered, conflicts(gathered.plan.graph, inputs.deltas(ref)))
+        condition = gathered.plan.by_ref[ref].condition
+        if side is Side.UNDO or condition is None:
+            return Verdict(round_, True)
+        ancestors = gathered.plan.graph.ancestors[ref]
+        states = {r: history.do(r).state.value for r in gathered.plan.graph.order if r in ancestors}
+        script = Script(condition, ScriptKind.CONDITION)
+        found = await self._ports.evaluator.evaluate(script, params, states)
+        reason = Reason.CONDITION_ERROR if found.failure is not None else Reason.NONE
+        return Verdict(round_, found.value, reason, found.failure)
+
+    async def _write(self, gathered: Gathered, decision: Decision) -> None:
+        """The one place where a decision becomes durable."""
+        run = gathered.run
+        status = _status(gathered, decision)
+        records = [
+            (record, stored.version if (stored := gathered.records.get(key)) is not None else None)
+            for key, record in decision.records.items()
+        ]
+        plan = gathered.plan if gathered.new_plan else None
+        changed = status != run.status or decision.changes
+        if plan is None and not records and not changed:
+            return
+        writes = Writes(run, plan, records, status if changed else None, decision.changes)
+        await self._ports.store.commit(writes)
+
+    async def _act(self, gathered: Gathered, decision: Decision) -> None:
+        """Effects, after everything they follow from is durable."""
+        run, launcher = gathered.run, self._ports.launcher
+        uid = run.meta.uid
+        for end in decision.ends:
+            runner = RunnerKey(uid, end.ref, end.side, end.attempt, end.launch)
+            await launcher.end(runner, end.grace)
+        for launch in decision.launches:
+            runner = RunnerKey(uid, launch.ref, launch.side, launch.attempt, launch.launch)
+            order = LaunchOrder(
+                run=uid,
+                namespace=run.meta.namespace,
+                ref=launch.ref,
+                side=launch.side,
+                attempt=launch.attempt,
+                launch=launch.launch,
+                steps=launch.steps,
+                task=gathered.plan.by_ref[launch.ref],
+                token=self._tokens.issue(runner),
+            )
+            await launcher.start(order)
+        if decision.remove:
+            await launcher.forget(uid)
+            await self._ports.store.remove_run(uid)
+
+
+def _warn(gathered: Gathered, found: list[Conflict]) -> None:
+    for conflict in found:
+        warning = RunWarning("ParamsConflict", conflict.message(), conflict.path, conflict.refs)
+        if warning not in gathered.warnings:
+            gathered.warnings.append(warning)
+
+
+def _status(gathered: Gathered, decision: Decision) -> RunStatus:
+    history = decision.after
+    assert history is not None
+    before = gathered.run.status
+    summary = _summary(history)
+    if gathered.missing is not None:
+        summary = replace(summary, reason=Reason.DEFINITION_MISSING, message=gathered.missing)
+    return RunStatus(
+        summary=summary,
+        warnings=tuple(gathered.warnings),
+        reply=decision.reply or before.reply,
+        planned=gathered.missing is None,
+    )
+
+
+def _summary(history: History) -> Summary:
+    return Summary(
+        state=history.state,
+        reason=history.reason,
+        message=history.message,
+        started_at=history.started_at,
+        finished_at=history.finished_at,
+        counts=history.counts(),
+    )

@@ -1,0 +1,44 @@
+"""Tokens: what lets a runner speak for its attempt, and for nothing else."""
+
+import base64
+import hashlib
+import hmac
+import json
+
+from xaas_core.engine.states import Side
+from xaas_core.ports import RunnerKey
+
+
+class Tokens:
+    """Issues and reads tokens: the runner's name, signed (HMAC-SHA256) with the server's key."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def issue(self, runner: RunnerKey) -> str:
+        """The token of one runner."""
+        claims = [runner.run, runner.ref, runner.side, runner.attempt, runner.launch]
+        text = json.dumps(claims, separators=(",", ":")).encode()
+        return _encode(text) + "." + _encode(self._sign(text))
+
+    def read(self, token: str) -> RunnerKey | None:
+        """Whose token it is; None if it isn't one of ours."""
+        try:
+            text, signature = (_decode(part) for part in token.split("."))
+        except ValueError:
+            return None
+        if not hmac.compare_digest(signature, self._sign(text)):
+            return None
+        run, ref, side, attempt, launch = json.loads(text)
+        return RunnerKey(run, ref, Side(side), attempt, launch)
+
+    def _sign(self, text: bytes) -> bytes:
+        return hmac.new(self._key, text, hashlib.sha256).digest()
+
+
+def _encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def _decode(text: str) -> bytes:
+    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
