@@ -1,0 +1,227 @@
+"""The guards that compiled scripts call for attributes, items and `**` arguments.
+
+A guard looks at the exact type of the object and never calls anything that the script wrote in
+order to decide. Its errors are raised outside of any `except` block, so that no other error, with
+its frames and objects, hangs on them.
+"""
+
+import types
+from collections.abc import Callable
+from typing import Any, Final
+
+from xaas_runner.sandbox.facade import MISSING, Facade
+from xaas_runner.sandbox.formatting import format_text, format_text_map
+from xaas_runner.sandbox.tables import (
+    DYNAMIC,
+    ITEM_WRITABLE,
+    LOCKED,
+    MARKERS,
+    READABLE,
+    WRITABLE,
+)
+from xaas_runner.sandbox.vocabulary import (
+    FORBIDDEN_ATTRIBUTES,
+    FORMATS,
+    NAMEDTUPLE_METHODS,
+    SCRIPT_FILE,
+)
+
+_mro: Final = type.__dict__["__mro__"].__get__
+_own: Final = type.__dict__["__dict__"].__get__
+_NOTHING: Final[frozenset[str]] = frozenset()
+
+
+def _denied(obj: Any, name: str) -> AttributeError:
+    shown = name if len(name) <= 80 else f"{name[:80]}…"
+    if type(obj) is Facade:
+        return AttributeError(
+            f"module {Facade.label(obj)!r} has no attribute {shown!r} for scripts"
+        )
+    kind = type(obj)
+    what = f"{kind.__name__!r} object"
+    if issubclass(kind, type):
+        what = f"class {obj.__name__!r}"
+    return AttributeError(f"{what} has no attribute {shown!r} that a script can use")
+
+
+class Guard:
+    """Access for one script.
+
+    `roots` are the packages that the operator or the task's image allows beyond the catalogue:
+    their objects show every attribute without a leading underscore.
+    """
+
+    __slots__ = ("_roots",)
+
+    def __init__(self, roots: frozenset[str] = _NOTHING) -> None:
+        self._roots = roots
+
+    # Reading
+
+    def read(self, obj: Any, name: str) -> Any:
+        """`obj.name`. Raises AttributeError for what isn't there or isn't the script's business."""
+        names = READABLE.get(type(obj))
+        if names is not None and name in names:
+            value = getattr(obj, name, MISSING)
+        else:
+            value = self._read_other(obj, name)
+        if value is MISSING:
+            raise _denied(obj, name)
+        return value
+
+    def _read_other(self, obj: Any, name: str) -> Any:
+        kind = type(obj)
+        if kind is Facade:
+            return Facade.member(obj, name)
+        if name in FORMATS:
+            value = self._format(obj, name)
+            if value is not MISSING:
+                return value
+        if not self._shows(obj, name):
+            return MISSING
+        if type(kind) in MARKERS or kind in MARKERS:
+            return getattr(obj, name)  # the script's own property may tell its own error
+        value = getattr(obj, name, MISSING)
+        return MISSING if isinstance(value, types.ModuleType) else value
+
+    def _shows(self, obj: Any, name: str) -> bool:
+        """Whether a script may read this attribute, if it is there."""
+        kind = type(obj)
+        names = READABLE.get(kind)
+        if names is not None and name in names:
+            return True
+        if name[:1] == "_" and name not in NAMEDTUPLE_METHODS and name != "_":
+            return False
+        if type(kind) in MARKERS:
+            return _inherits(kind, name) is not False
+        if kind in MARKERS:
+            return _inherits(obj, name) is True
+        if issubclass(kind, type):
+            return name in READABLE.get(obj, _NOTHING) or self._opened(obj, name)
+        if issubclass(kind, BaseException):
+            return _inherits(kind, name) is True or self._opened(kind, name)
+        return kind in DYNAMIC or self._opened(kind, name)
+
+    def _opened(self, cls: Any, name: str) -> bool:
+        """Whether the class belongs to an additionally allowed package."""
+        if not self._roots or name in FORBIDDEN_ATTRIBUTES:
+            return False
+        module = getattr(cls, "__module__", None)
+        return type(module) is str and module.partition(".")[0] in self._roots
+
+    def _format(self, obj: Any, name: str) -> Any:
+        """Our own `str.format` and `str.format_map`, where `name` means these."""
+        kind = type(obj)
+        bound = issubclass(kind, str)
+        cls = kind if bound else obj
+        if not bound and not (issubclass(kind, type) and issubclass(cls, str)):
+            return MISSING
+        for base in _mro(cls):
+            if base is str:
+                break
+            if name in _own(base):
+                return MISSING  # a method that the script wrote in an enum of its own
+        read = self.read
+        if name == "format_map":
+            if bound:
+                return lambda mapping: format_text_map(obj, mapping, read)
+            return lambda text, mapping: format_text_map(_checked(text), mapping, read)
+        if bound:
+            return lambda *args, **kwargs: format_text(obj, args, kwargs, read)
+        return lambda text, /, *args, **kwargs: format_text(_checked(text), args, kwargs, read)
+
+    # Built-in functions
+
+    def getattr(self, obj: Any, name: str, *default: Any) -> Any:
+        """`getattr` for scripts: `default` stands in for what they can't read, too."""
+        _check_attribute_name(name)
+        if len(default) > 1:
+            raise TypeError("getattr expected at most 3 arguments")
+        missing: AttributeError
+        try:
+            return self.read(obj, name)
+        except AttributeError as error:
+            missing = error
+        if default:
+            return default[0]
+        raise missing
+
+    def hasattr(self, obj: Any, name: str) -> bool:
+        return self.getattr(obj, name, MISSING) is not MISSING
+
+    def setattr(self, obj: Any, name: str, value: Any) -> None:
+        _check_attribute_name(name)
+        setattr(self.attribute(obj, name), name, value)
+
+    def delattr(self, obj: Any, name: str) -> None:
+        _check_attribute_name(name)
+        delattr(self.attribute(obj, name), name)
+
+    # Writing
+
+    def write(self, obj: Any) -> Any:
+        """The object, if a script may set or delete its items; else TypeError."""
+        kind = type(obj)
+        if kind in ITEM_WRITABLE or type(kind) in MARKERS or self._opened(kind, "items"):
+            return obj
+        raise TypeError(f"{kind.__name__!r} object: its items can't be set or deleted by a script")
+
+    def attribute(self, obj: Any, name: str) -> Any:
+        """The object, if a script may set or delete the attribute `name`; else AttributeError."""
+        kind = type(obj)
+        if name in WRITABLE.get(kind, _NOTHING):
+            return obj
+        own = type(kind) in MARKERS or (kind in MARKERS and obj not in LOCKED)
+        if own and name[:1] != "_":
+            return obj
+        shown = name[:80]
+        raise AttributeError(f"attribute {shown!r} of {kind.__name__!r} object can't be set")
+
+    def update(self, obj: Any, name: str) -> Any:
+        """The object, if a script may both read and set the attribute `name`."""
+        if name in FORMATS or not self._shows(obj, name):
+            raise _denied(obj, name)
+        return self.attribute(obj, name)
+
+
+def _inherits(cls: Any, name: str) -> bool | None:
+    """What the first class that defines `name` says: readable or not. None: no class defines it."""
+    for base in _mro(cls):
+        if type(base) in MARKERS:
+            if name in _own(base):
+                return True
+            continue
+        if name in READABLE.get(base, _NOTHING):
+            return True
+        if name in _own(base):
+            return False
+    return None
+
+
+def _check_attribute_name(name: Any) -> None:
+    if type(name) is not str:
+        raise TypeError("attribute name must be a string")
+
+
+def _checked(text: Any) -> str:
+    if not issubclass(type(text), str):
+        raise TypeError(f"a string is required, not {type(text).__name__!r}")
+    return text  # type: ignore[no-any-return]
+
+
+def apply(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """`function(*args, **kwargs)`, where the names in `kwargs` weren't seen when compiling."""
+    for key in kwargs:
+        # By the methods of `str` itself: a key may be of a subclass that the script wrote.
+        if str.startswith(key, "_") and (str.endswith(key, "_") or not _takes_private(function)):
+            raise TypeError("keywords that start with '_' are not allowed")
+    return function(*args, **kwargs)
+
+
+def _takes_private(function: Any) -> bool:
+    """Whether private keywords do no harm: data types, C functions and the script's own."""
+    if type(function) is types.MethodType:
+        function = function.__func__
+    if type(function) is types.FunctionType:
+        return bool(function.__code__.co_filename == SCRIPT_FILE)
+    return function is dict or type(function) in (types.BuiltinFunctionType, *MARKERS)

@@ -1,0 +1,271 @@
+"""Members of modules that scripts get in a version of ours, because the real one gives too much.
+
+One function per module: it returns the members to put in the place of the real ones. They are
+called when a script imports the module for the first time, so nothing is loaded that isn't used.
+"""
+
+import types
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from xaas_runner.sandbox.classes import (
+    ENUMS,
+    ClassHook,
+    Marker,
+    ScriptType,
+    is_script_class,
+    make_namedtuple,
+    make_typeddict,
+)
+from xaas_runner.sandbox.tables import (
+    BASES,
+    LOCKED,
+    MARKERS,
+    READABLE,
+    register,
+    register_namedtuple,
+)
+
+_Members = dict[str, Any]
+
+
+def _functools() -> _Members:
+    from functools import total_ordering as complete
+
+    def wraps(wrapped: Callable[..., Any]) -> Callable[[Any], Any]:
+        """Copies name and documentation only: the real one copies any attribute that it is told."""
+
+        def decorate(wrapper: Any) -> Any:
+            if type(wrapper) is types.FunctionType and type(wrapped) is types.FunctionType:
+                for name in ("__name__", "__qualname__", "__doc__"):
+                    setattr(wrapper, name, getattr(wrapped, name))
+            return wrapper
+
+        return decorate
+
+    def total_ordering(cls: Any) -> Any:
+        """Adds methods to the class: only to the script's own."""
+        if not is_script_class(cls):
+            raise TypeError("total_ordering needs a class that the script defines")
+        return complete(cls)
+
+    return {"wraps": wraps, "total_ordering": total_ordering}
+
+
+def _collections() -> _Members:
+    from collections import namedtuple as make
+
+    def namedtuple(
+        typename: str,
+        field_names: str | Iterable[str],
+        *,
+        rename: bool = False,
+        defaults: Iterable[Any] | None = None,
+    ) -> Any:
+        names = field_names if type(field_names) is str else list(field_names)
+        if type(typename) is not str or any(type(name) is not str for name in names):
+            raise TypeError("names of a namedtuple must be strings")
+        build: Any = make
+        cls = build(typename, names, rename=bool(rename), defaults=defaults)
+        register_namedtuple(cls)
+        return cls
+
+    return {"namedtuple": namedtuple}
+
+
+def _copy() -> _Members:
+    """Without `memo`, which would show what a copied object is made of."""
+    import copy
+
+    def deepcopy(x: Any) -> Any:
+        return copy.deepcopy(x)
+
+    return {"deepcopy": deepcopy}
+
+
+def _dataclasses() -> _Members:
+    from xaas_runner.sandbox.records import members
+
+    return members()
+
+
+def _enum() -> _Members:
+    """Bases of ours, whose metaclass marks enums of scripts and checks `Enum("Name", …)`."""
+    import enum
+
+    class ScriptEnumType(ScriptType, enum.EnumType):
+        def __call__(  # type: ignore[override]
+            cls, value: Any, names: Any = None, *, start: Any = 1
+        ) -> Any:
+            if names is None:
+                return super().__call__(value)
+            if len(cls):
+                raise TypeError(f"{cls.__name__!r} has members: it can't be extended")
+            return _new_enum(cls, value, names, start)
+
+    ENUMS["type"] = ScriptEnumType
+    MARKERS.add(ScriptEnumType)
+    made: _Members = {}
+    for name in ("Enum", "IntEnum", "StrEnum", "Flag", "IntFlag"):
+        base = getattr(enum, name)
+        register(base, "name value")
+        made[name] = _without_members(ScriptEnumType, name, base)
+    LOCKED.update(made.values())
+    return made
+
+
+def _without_members(metaclass: Any, name: str, base: Any) -> Any:
+    namespace = metaclass.__prepare__(name, (base,))
+    namespace["__module__"] = "enum"
+    namespace["__qualname__"] = name
+    return metaclass(name, (base,), namespace)
+
+
+def _new_enum(cls: Any, name: Any, names: Any, start: Any) -> Any:
+    """`Enum("Name", "A B")` by way of a class body, where special names can't be smuggled in."""
+    pairs: list[tuple[Any, Any]] = []
+    members = names.replace(",", " ").split() if type(names) is str else list(names)
+    for index, member in enumerate(members):
+        if type(names) is dict:
+            pairs.append((member, names[member]))
+        elif type(member) is str:
+            pairs.append(
+                (member, start + index if cls._member_type_ is not str else member.lower())
+            )
+        else:
+            pairs.append(tuple(member))
+    if type(name) is not str or any(type(key) is not str or key[:1] == "_" for key, _ in pairs):
+        raise TypeError("names of an enum must be strings that don't start with '_'")
+    hook = ClassHook(frozenset())
+    namespace = hook.__prepare__(name, (cls,))
+    namespace["__qualname__"] = name
+    for key, value in pairs:
+        namespace[key] = value
+    return hook(name, (cls,), namespace)
+
+
+class _Inert:
+    """A name for annotations. They are never evaluated, so it has nothing to say."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getitem__(self, item: Any) -> "_Inert":
+        return self
+
+    def __or__(self, other: Any) -> "_Inert":
+        return self
+
+    __ror__ = __or__
+
+    def __call__(self, *args: Any, **kwargs: Any) -> "_Inert":
+        return self
+
+    def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[Any, ...]:
+        return ()
+
+    def __repr__(self) -> str:
+        return self._name
+
+
+class _NewType(_Inert):
+    """`NewType("Name", int)` gives a function that returns its argument."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return lambda value: value
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _typing() -> _Members:
+    """Nothing of the real module: annotations are dropped, and it evaluates strings."""
+    from xaas_runner.sandbox.catalogue import MODULES
+
+    members: _Members = {name: _Inert(name) for name in MODULES["typing"]}
+    for name in ("final", "no_type_check", "overload", "override", "runtime_checkable"):
+        members[name] = _same
+    members["cast"] = lambda kind, value: value
+    members["NewType"] = _NewType("NewType")
+    members["NamedTuple"] = Marker("NamedTuple", make_namedtuple)
+    members["TypedDict"] = Marker("TypedDict", make_typeddict)
+    members["TYPE_CHECKING"] = False
+    return members
+
+
+def _json() -> _Members:
+    import json
+
+    BASES.add(json.JSONEncoder)
+    return {}
+
+
+def _hashlib() -> _Members:
+    """Hash objects are of a type per algorithm and library: each is looked up in a sample."""
+    import hashlib
+
+    names = "block_size copy digest digest_size hexdigest name update"
+    for algorithm in sorted(hashlib.algorithms_guaranteed):
+        register(type(getattr(hashlib, algorithm)()), names)
+        register(type(hashlib.new(algorithm)), names)
+    available = frozenset(hashlib.algorithms_available)
+    guaranteed = frozenset(hashlib.algorithms_guaranteed)
+    return {"algorithms_available": available, "algorithms_guaranteed": guaranteed}
+
+
+def _statistics() -> _Members:
+    import statistics
+
+    fit = type(statistics.linear_regression([1, 2], [1, 2]))
+    register_namedtuple(fit)
+    return {}
+
+
+def _datetime() -> _Members:
+    import datetime as dt
+
+    register_namedtuple_like(type(dt.date(2000, 1, 1).isocalendar()), "week weekday year")
+    return {}
+
+
+def register_namedtuple_like(cls: Any, names: str) -> None:
+    """A named tuple that is written in C: it has fields, but no `_fields`."""
+    register(cls, f"{names} count index")
+
+
+def _decimal() -> _Members:
+    import decimal
+
+    def localcontext(ctx: Any = None, **settings: Any) -> Any:
+        """Works on a copy of the context; no script can reach the one that others see."""
+        if ctx is not None and type(ctx) is not decimal.Context:
+            raise TypeError("localcontext needs a Context")
+        return decimal.localcontext((ctx or decimal.getcontext()).copy(), **settings)
+
+    shared = ("BasicContext", "DefaultContext", "ExtendedContext")
+    copies = {name: getattr(decimal, name).copy() for name in shared}
+    return {"localcontext": localcontext, **copies}
+
+
+def _asyncio() -> _Members:
+    from xaas_runner.sandbox.tasks import members
+
+    return members()
+
+
+STAND_INS: Final[dict[str, Callable[[], _Members]]] = {
+    "asyncio": _asyncio,
+    "collections": _collections,
+    "copy": _copy,
+    "dataclasses": _dataclasses,
+    "datetime": _datetime,
+    "decimal": _decimal,
+    "enum": _enum,
+    "functools": _functools,
+    "hashlib": _hashlib,
+    "json": _json,
+    "statistics": _statistics,
+    "typing": _typing,
+}
+READABLE[_Inert] = READABLE[_NewType] = frozenset()

@@ -1,0 +1,291 @@
+"""One step: wait for its turn, begin, run the script, report how it ended.
+
+    begin   recorded there before a line of the script runs; the answer holds script and params
+    wait    if told to: held open by the gateway until it is this step's turn; then begin again
+    script  in the sandbox, under `Stopper`'s eye
+    finish  outcome, changes to params, error: offered until the gateway has answered
+
+The report is built after the script has ended, from values only, by this module alone: neither an
+exit code nor anything the script prints has a say in it. A script that was stopped from outside
+reports no changes; one that raised reports those it had made.
+
+`run_step` serves a process that is prepared already: forked by `warm`, or a container's
+(`container`). Its exit code is a hint only: 0 when the outcome was recorded or the step was told
+to leave, LEFT when it was stopped before it began.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from xaas_runner import lockdown
+from xaas_runner.child_runs import Children, PipelineRuns, SDKRunners
+from xaas_runner.contract import (
+    BEGIN_PATH,
+    FINISH_PATH,
+    MAX_MESSAGE_BYTES,
+    WAIT_PATH,
+    Answer,
+    BeginAnswer,
+    BeginCall,
+    DeltaOp,
+    ErrorInfo,
+    FinishCall,
+    Outcome,
+    WaitCall,
+)
+from xaas_runner.gateway_client import GatewayClient, Refused
+from xaas_runner.params import NotJson, changes, plain, to_text
+from xaas_runner.script_objects import Error, Logger, ScriptContext, Secrets
+from xaas_runner.script_run import ScriptRun, named, redirect_messages
+from xaas_runner.step_log import Mask, StepLog
+from xaas_runner.stopping import MESSAGES, Cause, Left, Phase, Stopped, Stopper
+
+PATIENCE_MS: Final = 20_000
+"""How long the gateway may hold a `wait`."""
+
+LEFT: Final = 143
+"""Exit code of a step that was stopped (SIGTERM) before it began."""
+
+PARAMS_INVALID: Final = "ParamsInvalid"
+"""Error type where a script left params that can't be recorded."""
+
+RUNNER_ERROR: Final = "RunnerError"
+"""Error type where the runner itself failed, after begin."""
+
+_LEAST_PAUSE_S: Final = 0.1
+_MAX_ERROR_CHARACTERS: Final = 16 * 1024
+_MAX_TRACEBACK_LINES: Final = 100
+_ROOM_FOR_ERROR: Final = 1024 * 1024  # of a finish message, beside the delta
+
+
+class Order(NamedTuple):
+    """What a process needs to know to run a step. `runner` names the process to the gateway."""
+
+    gateway: str
+    token: str
+    step: int
+    secrets: Mapping[str, str]
+    runner: str = ""
+
+
+def run_step(order: Order) -> int:
+    """Run the step in this process; return an exit code. From the main thread, once."""
+    sys.set_int_max_str_digits(0)
+    stopper = Stopper()
+    try:
+        stopper.install()
+        return _Step(order, stopper).run()
+    except Left:
+        return LEFT
+
+
+class _Step:
+    def __init__(self, order: Order, stopper: Stopper) -> None:
+        self._order = order
+        self._stopper = stopper
+        self._nonce = os.urandom(16).hex()
+        self._mask = Mask(order.secrets.values())
+        self._log = StepLog(self._mask)
+        self._gateway = self._client()
+        self._begun_at = 0.0
+        redirect_messages(self._log)
+
+    def _client(self) -> GatewayClient:
+        return GatewayClient(
+            self._order.gateway,
+            self._order.token,
+            on_trouble=lambda text: self._log.record("WARNING", text),
+        )
+
+    def run(self) -> int:
+        """Run the step; return an exit code."""
+        try:
+            begun = self._begin()
+        except Refused:
+            return 0
+        if begun is None:
+            return 0
+        try:
+            finish = self._execute(begun)
+        except Exception as defect:  # noqa: BLE001 - ours; a step that began is never lost by it
+            self._stopper.end()
+            finish = self._failed({"type": RUNNER_ERROR, "message": named(defect)})
+        self._deliver(finish, self._gateway)
+        return 0
+
+    # --- before the script ---
+
+    def _begin(self) -> BeginAnswer | None:
+        """Return begin's `go`, or None when told to leave.
+
+        Mostly it is this step's turn already, so it asks to begin first and waits only if told to.
+        """
+        call: BeginCall = {
+            "step": self._order.step,
+            "nonce": self._nonce,
+            "runner": self._order.runner or f"pid-{os.getpid()}",
+        }
+        while True:
+            # From here on a stop is only noted: whether the step has begun is known when the
+            # answer is here.
+            self._stopper.phase = Phase.BEGINNING
+            answer: BeginAnswer = self._gateway.call(BEGIN_PATH, call)
+            self._begun_at = time.monotonic()
+            decision: str = answer["answer"]
+            if decision == Answer.GO:
+                return answer
+            if decision == Answer.LEAVE:
+                return None
+            self._stopper.phase = Phase.WAITING
+            if self._stopper.cause is not None:
+                raise Left
+            if not self._may_begin():
+                return None
+
+    def _may_begin(self) -> bool:
+        call: WaitCall = {"step": self._order.step, "patience_ms": PATIENCE_MS}
+        while True:
+            since = time.monotonic()
+            answer = self._gateway.call(WAIT_PATH, call, held_s=PATIENCE_MS / 1000)
+            decision = answer.get("answer")
+            if decision in (Answer.GO, Answer.LEAVE):
+                return bool(decision == Answer.GO)
+            if time.monotonic() - since < _LEAST_PAUSE_S:
+                time.sleep(_LEAST_PAUSE_S)
+
+    # --- the script ---
+
+    def _execute(self, begun: BeginAnswer) -> FinishCall:
+        # As text: the script edits the object itself.
+        before = json.dumps(begun["params"])
+        run = ScriptRun(self._log, begun, self._objects(begun))
+        try:
+            try:
+                budget_ms = begun.get("budget_ms")
+                self._stopper.begin(None if budget_ms is None else budget_ms / 1000, self._cut_off)
+                run.go(self._stopper)
+            except BaseException as error:  # noqa: BLE001 - whatever it raises, it has failed
+                run.raised = error
+            cause = self._stopper.end()
+        except Stopped:
+            cause = self._stopper.end()
+        elapsed_ms = self._elapsed_ms()
+        lockdown.release_headroom()
+        if cause is not None:
+            return self._stopped(cause, elapsed_ms)
+        return self._ended(before, run, elapsed_ms)
+
+    def _objects(self, begun: BeginAnswer) -> dict[str, Any]:
+        children = Children(self._gateway, self._order.step)
+        return {
+            "params": begun["params"],
+            "logger": Logger(self._log),
+            "context": ScriptContext(begun["context"]),
+            "secrets": Secrets(self._order.secrets),
+            "Error": Error,
+            "PipelineRun": PipelineRuns(children),
+            "SDKRunner": SDKRunners(children),
+        }
+
+    def _elapsed_ms(self) -> int:
+        return int((time.monotonic() - self._begun_at) * 1000)
+
+    # --- after the script ---
+
+    def _ended(self, before: str, run: ScriptRun, elapsed_ms: int) -> FinishCall:
+        error = self._clean(run.error()) if run.raised is not None else None
+        try:
+            delta = self._delta(before, run.params())
+        except (NotJson, MemoryError) as trouble:
+            delta = []
+            text = str(trouble) or "params are too large for the step's memory limit"
+            error = self._clean(_params_error(text, error))
+        finish = self._failed(error, elapsed_ms)
+        finish["delta"] = delta
+        if error is None:
+            finish["outcome"] = Outcome.SUCCEEDED.value
+        return finish
+
+    def _delta(self, before: str, params: Any) -> list[DeltaOp]:
+        """Return what changed. Raises NotJson for params that can't be recorded."""
+        after = plain(params)
+        delta: list[DeltaOp] = []
+        size = 0
+        for op in changes(json.loads(before), after):
+            if self._order.secrets and op["op"] == "set":
+                self._refuse_secrets(tuple(op["path"]), op["value"])
+            size += len(to_text(op).encode()) + 1
+            if size > MAX_MESSAGE_BYTES - _ROOM_FOR_ERROR:
+                raise NotJson(tuple(op["path"][:1]), "has more and deeper edits than fit a message")
+            delta.append(op)
+        return delta
+
+    def _refuse_secrets(self, path: tuple[str | int, ...], value: Any) -> None:
+        if isinstance(value, dict):
+            items: Any = value.items()
+        elif isinstance(value, list):
+            items = enumerate(value)
+        else:
+            items = ()
+            texts = (str(value), *(key for key in path if isinstance(key, str)))
+            if any(self._mask.finds(text) for text in texts):
+                raise NotJson(path, "holds a secret's value; what is in params is stored")
+        for key, item in items:
+            self._refuse_secrets((*path, key), item)
+
+    def _stopped(self, cause: Cause, elapsed_ms: int) -> FinishCall:
+        error: ErrorInfo = {"type": cause.value, "message": MESSAGES[cause], "line": None}
+        return {**self._failed(error, elapsed_ms), "terminated": True}
+
+    def _failed(self, error: ErrorInfo | None, elapsed_ms: int | None = None) -> FinishCall:
+        return {
+            "step": self._order.step,
+            "nonce": self._nonce,
+            "outcome": Outcome.FAILED.value,
+            "elapsed_ms": self._elapsed_ms() if elapsed_ms is None else elapsed_ms,
+            "delta": [],
+            "error": error,
+            "terminated": False,
+        }
+
+    def _cut_off(self, cause: Cause) -> None:
+        """Report and end the process: called from a signal handler, the script being anywhere."""
+        # A connection of its own: the other one may be in the middle of something.
+        self._deliver(self._stopped(cause, self._elapsed_ms()), self._client())
+        os._exit(0)
+
+    def _deliver(self, finish: FinishCall, gateway: GatewayClient) -> None:
+        self._log.close()
+        try:
+            gateway.call(FINISH_PATH, finish)
+        except Refused as refused:
+            self._log.record("WARNING", f"the outcome wasn't taken: {refused}")
+
+    def _clean(self, error: ErrorInfo) -> ErrorInfo:
+        """Return the error without secrets, without text that isn't Unicode, and not too long."""
+
+        def text(value: object, most: int = _MAX_ERROR_CHARACTERS) -> str:
+            shown = self._mask.hide(str(value)[: 2 * most])
+            shown = shown if len(shown) <= most else shown[:most] + "…"
+            return shown.encode("utf-8", "backslashreplace").decode()
+
+        clean: ErrorInfo = {
+            "type": text(error["type"], 200),
+            "message": text(error["message"]),
+            "line": error.get("line"),
+        }
+        lines = error.get("traceback") or []
+        if lines:
+            clean["traceback"] = [text(line, 2000) for line in lines[:_MAX_TRACEBACK_LINES]]
+        return clean
+
+
+def _params_error(text: str, error: ErrorInfo | None) -> ErrorInfo:
+    if error is None:
+        return {"type": PARAMS_INVALID, "message": text, "line": None}
+    # The script had failed already: that stays the error, and this is why no edit counts.
+    return {**error, "message": f"{error['message']} (its edits don't count: {text})"}

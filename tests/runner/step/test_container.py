@@ -1,0 +1,165 @@
+"""A step as a container of its own: everything it knows is in its environment."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import RestrictedPython
+
+import xaas_runner
+from xaas_runner import lockdown
+from xaas_runner.contract import BEGIN_PATH, FINISH_PATH
+
+if TYPE_CHECKING:
+    from tests.runner.step.conftest import Gateway
+
+Container = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def gateway(gateway: "Gateway") -> "Gateway":
+    gateway._tcp = True
+    gateway.come()
+    return gateway
+
+
+def test_a_step(container: Container, gateway: "Gateway", folder: Path) -> None:
+    secrets = folder / "secrets"
+    (secrets / "..data").mkdir(parents=True)
+    (secrets / "key").write_text("s3cr3t-value\n")
+    script = """
+import asyncio
+await asyncio.sleep(0)
+print(secrets['key'] == 's3cr3t-value\\n', secrets['key'], sorted(secrets))
+params['step'] = context.step
+"""
+    gateway.serve(script)
+    process = container(gateway, secrets=str(secrets))
+    out, _ = process.communicate(timeout=10)
+    assert process.returncode == 0, out
+    assert out.splitlines()[0] == "True *** ['key']"
+    (finish,) = gateway.said(FINISH_PATH)
+    assert finish["outcome"] == "succeeded"
+    assert finish["delta"] == [{"op": "set", "path": ["step"], "value": 0}]
+    assert gateway.said(BEGIN_PATH)[0]["runner"] == os.uname().nodename
+
+
+def test_a_failure_is_a_record_not_an_exit_code(container: Container, gateway: "Gateway") -> None:
+    gateway.serve("1 / 0")
+    process = container(gateway)
+    assert process.communicate(timeout=10)[0] == ""
+    assert process.returncode == 0
+    (finish,) = gateway.said(FINISH_PATH)
+    assert finish["error"]["type"] == "ZeroDivisionError"
+
+
+def test_sigterm(container: Container, gateway: "Gateway") -> None:
+    gateway.serve("print('up')\nwhile True: pass")
+    process = container(gateway)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+    process.terminate()
+    process.communicate(timeout=10)
+    assert process.returncode == 0
+    (finish,) = gateway.said(FINISH_PATH)
+    assert finish["terminated"] is True
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="a process that isn't dumpable shows root only")
+def test_the_token_leaves_the_environment(container: Container, gateway: "Gateway") -> None:
+    gateway.serve("print('up')\nwhile True: pass")
+    process = container(gateway)
+    assert process.stdout is not None
+    process.stdout.readline()
+    environment = Path(f"/proc/{process.pid}/environ").read_bytes()
+    assert b"XAAS_TOKEN" in environment
+    assert b"token-1" not in environment
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=10)
+
+
+def run(environment: dict[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [
+            *(sys.executable, "-I", "-S", str(Path(xaas_runner.__file__).parent), *arguments),
+            *("--path", str(Path(RestrictedPython.__file__).parent.parent)),
+        ],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("environment", "told"),
+    [
+        ({}, "KeyError: <Environment.GATEWAY"),
+        ({"XAAS_GATEWAY": "http://h:1", "XAAS_TOKEN": "t", "XAAS_STEP": "x"}, "ValueError"),
+        (
+            {
+                "XAAS_GATEWAY": "http://h:1",
+                "XAAS_TOKEN": "t",
+                "XAAS_STEP": "0",
+                "XAAS_SECRETS": "/no/such",
+            },
+            "FileNotFoundError",
+        ),
+    ],
+)
+def test_a_container_that_is_no_step(environment: dict[str, str], told: str) -> None:
+    done = run(environment, "step")
+    assert done.returncode == 64
+    assert "this container isn't a step" in done.stderr
+    assert told in done.stderr
+
+
+def test_a_room_that_is_none(tmp_path: Path) -> None:
+    done = run({}, "kitchen")
+    assert done.returncode == 64
+    assert "one of step, warm, evaluate" in done.stderr
+
+
+def test_a_folder_with_everything_in_it_runs_by_itself(gateway: "Gateway", folder: Path) -> None:
+    """As in the image: package and dependency side by side, no --path."""
+    app = folder / "app"
+    shutil.copytree(Path(xaas_runner.__file__).parent, app / "xaas_runner")
+    dependency = Path(RestrictedPython.__file__).parent
+    shutil.copytree(dependency, app / "RestrictedPython")
+    gateway.serve("params['a'] = 1")
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", str(app / "xaas_runner")],
+        env={"XAAS_GATEWAY": gateway.address, "XAAS_TOKEN": "t", "XAAS_STEP": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert gateway.said(FINISH_PATH)[0]["outcome"] == "succeeded"
+
+
+def test_memory_of_the_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = open
+
+    def in_container(path: Any, *more: Any, **named: Any) -> Any:
+        return real(str(tmp_path) + path if path.startswith("/sys/") else path, *more, **named)
+
+    monkeypatch.setattr("builtins.open", in_container)
+    assert lockdown.container_memory() is None
+    group = tmp_path / "sys/fs/cgroup"
+    group.mkdir(parents=True)
+    (group / "memory.current").write_text("20971520\n")
+    (group / "memory.max").write_text("max\n")
+    assert lockdown.container_memory() is None
+    (group / "memory.max").write_text(f"{256 << 20}\n")
+    left = lockdown.container_memory()
+    assert left is not None
+    assert 200 << 20 < left < 236 << 20
+    (group / "memory.max").write_text("20971520\n")
+    assert (lockdown.container_memory() or 0) > 0

@@ -1,0 +1,205 @@
+"""SIGTERM, the attempt's timeout, the CPU limit: how a script is stopped from outside."""
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from xaas_runner import contract
+
+if TYPE_CHECKING:
+    from tests.runner.step.conftest import Gateway, Steps
+
+SYNC = "params['edit'] = 1\nprint('up')\nwhile True: pass"
+ASYNC = "import asyncio\nparams['edit'] = 1\nprint('up')\nawait asyncio.sleep(60)"
+SYNC_SWALLOWING = """
+print('up')
+while True:
+    try:
+        while True: pass
+    except:
+        params['swallowed'] = True
+"""
+ASYNC_SWALLOWING = """
+import asyncio
+print('up')
+while True:
+    try:
+        await asyncio.sleep(60)
+    except:
+        pass
+"""
+ASYNC_BUSY = "import asyncio\nawait asyncio.sleep(0)\nprint('up')\nwhile True: pass"
+ENDS_WELL_WHEN_ASKED = """
+import asyncio
+print('up')
+try:
+    await asyncio.sleep(60)
+except asyncio.CancelledError:
+    params['edit'] = 1
+"""
+RAISES_WHEN_ASKED = """
+print('up')
+try:
+    while True: pass
+finally:
+    params['edit'] = 1
+    raise ValueError('mine')
+"""
+
+
+def wait_for_line(steps: "Steps") -> None:
+    deadline = time.monotonic() + 10
+    while not (steps.log_path.exists() and "up" in steps.log()):
+        assert time.monotonic() < deadline, "the script doesn't start"
+        time.sleep(0.005)
+
+
+def stopped(finish: dict[str, Any], kind: str) -> None:
+    assert finish["outcome"] == "failed"
+    assert finish["terminated"] is True
+    assert finish["delta"] == []
+    assert finish["error"]["type"] == kind
+
+
+@pytest.mark.parametrize(
+    "script", [SYNC, ASYNC, ENDS_WELL_WHEN_ASKED, RAISES_WHEN_ASKED], ids=range(4)
+)
+def test_sigterm_stops_the_script_and_is_reported(steps: "Steps", script: str) -> None:
+    steps.start(script)
+    wait_for_line(steps)
+    assert steps.kill(signal.SIGTERM)["alive"] is True
+    stopped(steps.finish(), "Terminated")
+
+
+@pytest.mark.parametrize("script", [SYNC_SWALLOWING, ASYNC_SWALLOWING, ASYNC_BUSY], ids=range(3))
+def test_a_script_that_swallows_it_is_cut_off(steps: "Steps", script: str) -> None:
+    steps.start(script)
+    wait_for_line(steps)
+    steps.kill(signal.SIGTERM)
+    steps.kill(signal.SIGTERM)
+    stopped(steps.finish(), "Terminated")
+
+
+@pytest.mark.parametrize("script", [SYNC, ASYNC, SYNC_SWALLOWING, ASYNC_SWALLOWING], ids=range(4))
+def test_the_timeout_stops_the_script(steps: "Steps", script: str) -> None:
+    finish = steps.run(script, budget_ms=100)
+    stopped(finish, "Timeout")
+    assert finish["elapsed_ms"] >= 100
+
+
+def test_no_time_left_at_all(steps: "Steps") -> None:
+    stopped(steps.run(SYNC, budget_ms=0), "Timeout")
+
+
+def test_a_script_that_ends_in_time_is_left_alone(steps: "Steps") -> None:
+    finish = steps.run("params['a'] = 1", budget_ms=10_000)
+    assert finish["outcome"] == "succeeded"
+    assert finish["terminated"] is False
+
+
+def test_the_cpu_limit_stops_the_script(steps: "Steps") -> None:
+    steps.start(SYNC, limits={"memory_bytes": None, "cpu_seconds": 1})
+    stopped(steps.finish(), "CpuLimit")
+
+
+def test_sigterm_while_waiting_ends_the_process_without_a_begin(
+    steps: "Steps", gateway: "Gateway"
+) -> None:
+    def hold(message: dict[str, Any]) -> dict[str, str]:
+        assert message["patience_ms"] >= 1000
+        time.sleep(0.5)
+        return {"answer": "go"}
+
+    gateway.answers[contract.BEGIN_PATH] = [lambda message: {"answer": "wait"}]
+    gateway.answers[contract.WAIT_PATH] = [hold]
+    steps.start("print('ran')")
+    gateway.wait_for(contract.WAIT_PATH)
+    steps.kill(signal.SIGTERM)
+    assert steps.exited()["code"] == 143
+    assert len(gateway.said(contract.BEGIN_PATH)) == 1
+    assert steps.log() == ""
+
+
+def test_sigterm_during_a_begin_that_is_told_to_wait_ends_the_process(
+    steps: "Steps", gateway: "Gateway"
+) -> None:
+    def begin(message: dict[str, Any]) -> dict[str, Any]:
+        os.kill(steps.running_pid(), signal.SIGTERM)
+        time.sleep(0.1)
+        return {"answer": "wait"}
+
+    gateway.answers[contract.BEGIN_PATH] = [begin]
+    steps.start("print('ran')")
+    assert steps.exited()["code"] == 143
+    assert [path for path, _ in gateway.calls] == [contract.BEGIN_PATH]
+
+
+def test_sigterm_during_begin_is_reported_and_the_script_does_not_run(
+    steps: "Steps", gateway: "Gateway"
+) -> None:
+    def begin(message: dict[str, Any]) -> dict[str, Any]:
+        os.kill(steps.running_pid(), signal.SIGTERM)
+        time.sleep(0.1)
+        return gateway.begin
+
+    gateway.answers[contract.BEGIN_PATH] = [begin]
+    steps.start("print('ran')")
+    stopped(steps.finish(), "Terminated")
+    assert "ran" not in steps.log()
+
+
+def test_sigterm_right_after_the_fork(steps: "Steps", gateway: "Gateway") -> None:
+    """Whenever it comes: either nothing has begun, or it is reported."""
+    for _ in range(20):
+        steps.start(SYNC)
+        steps.kill(signal.SIGTERM)
+        exited = steps.exited()
+        if exited["code"] == 143:
+            assert gateway.said(contract.BEGIN_PATH) == []
+        else:
+            assert exited["code"] == 0
+            (finish,) = gateway.said(contract.FINISH_PATH)
+            stopped(finish, "Terminated")
+
+
+def test_a_script_that_had_ended_is_delivered_in_spite_of_sigterm(
+    steps: "Steps", gateway: "Gateway"
+) -> None:
+    def away(message: dict[str, Any]) -> None:
+        os.kill(steps.running_pid(), signal.SIGTERM)
+
+    gateway.answers[contract.FINISH_PATH] = [away, away]
+    steps.start("params['a'] = 1")
+    assert steps.exited()["code"] == 0
+    reports = gateway.said(contract.FINISH_PATH)
+    assert len(reports) == 3
+    assert all(report == reports[0] for report in reports)
+    assert reports[0]["outcome"] == "succeeded"
+    assert reports[0]["delta"] == [{"op": "set", "path": ["a"], "value": 1}]
+
+
+def test_a_timeout_while_the_result_is_offered_changes_nothing(
+    steps: "Steps", gateway: "Gateway"
+) -> None:
+    gateway.answers[contract.FINISH_PATH] = [lambda message: time.sleep(0.3)]
+    steps.start("params['a'] = 1", budget_ms=200)
+    assert steps.exited()["code"] == 0
+    first, second = gateway.said(contract.FINISH_PATH)
+    assert first == second
+    assert first["outcome"] == "succeeded"
+
+
+def test_stuck_in_one_long_call_it_is_killed_from_outside(
+    steps: "Steps", gateway: "Gateway"
+) -> None:
+    steps.start("print('up')\nsum(range(10 ** 12))")
+    wait_for_line(steps)
+    steps.kill(signal.SIGTERM)
+    steps.kill(signal.SIGKILL)
+    exited = steps.exited()
+    assert exited["signal"] == signal.SIGKILL
+    assert exited["oom_hint"] is False
+    assert gateway.said(contract.FINISH_PATH) == []
