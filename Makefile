@@ -44,7 +44,7 @@ verify: lint  ## lint; do the generated files match their source, do the layers 
 	$(BIN)/lint-imports --no-logo
 
 bench: $(READY)  ## measure speed, with the bounds it is held to
-	$(BIN)/python benchmarks/run.py $(ARGS)
+	$(BIN)/python -m benchmarks.run $(ARGS)
 
 simulate: $(READY)  ## play SEEDS=1000 random runs with faults on a virtual clock
 	$(BIN)/python tests/simulation/run.py --seeds $(SEEDS) $(ARGS)
