@@ -5,7 +5,7 @@ import hashlib
 from xaas_core.admission import Admission, Refused
 from xaas_core.engine.facts import Request
 from xaas_core.engine.params import encode
-from xaas_core.engine.states import AT_REST, Operation, TaskState
+from xaas_core.engine.states import AT_REST, Operation, RunState, TaskState
 from xaas_core.gateway import Gateway
 from xaas_core.models.objects import Run
 from xaas_core.models.pipeline_run import PipelineRunSpec, Target
@@ -26,8 +26,17 @@ DECIDE_WITHIN = 10.0
 """Seconds that an operation on a child may take to be decided."""
 
 LONGEST_WAIT = 30.0
-"""Seconds that a `get` is held open; the runner asks again."""
+"""Seconds that a call is held open; the runner asks again."""
 
+KINDS = {"pipeline": Target.PIPELINE, "task": Target.TASK}
+
+TASK_STATUS = {
+    RunState.PENDING: TaskState.PENDING,
+    RunState.COMPLETE: TaskState.SUCCEEDED,
+    RunState.CANCELLED: TaskState.FAILED,
+    RunState.ABORTED: TaskState.FAILED,
+}
+"""A task on its own is a hidden run; the script is told the state of the task."""
 
 REFUSALS: dict[type[Exception], int] = {
     NotFound: 404,
@@ -71,11 +80,13 @@ class Children:
             return _shown(await operate(self._store, child.meta.uid, operation, DECIDE_WITHIN))
         if call["call"] == "logs":
             return {"logs": await self._read_logs(child)}
-        return await self._get(child, call)
+        if call["call"] == "get":
+            return await self._get(child, call)
+        raise ValueError(f"there is no call {call['call']!r}")
 
     async def _create(self, parent: Run, runner: RunnerKey, call: ChildCall) -> ChildAnswer:
         spec = PipelineRunSpec(name=call["name"], parameters=call["parameters"])
-        target = Target.TASK if call["kind"] == "task" else Target.PIPELINE
+        target = KINDS[call["kind"]]
         namespace = parent.meta.namespace
         await self._admission.admit_run(namespace, spec, target)
         owner = instance_id(runner.run, runner.ref, runner.side)
@@ -124,5 +135,8 @@ def at_rest(run: Run) -> bool:
 
 
 def _shown(run: Run) -> ChildAnswer:
-    rest = at_rest(run)
-    return {"id": run.meta.uid, "status": run.status.summary.state.value, "at_rest": rest}
+    state = run.status.summary.state
+    status: str = state.value
+    if run.target is Target.TASK:
+        status = TASK_STATUS.get(state, TaskState.RUNNING).value
+    return {"id": run.meta.uid, "status": status, "at_rest": at_rest(run)}

@@ -11,14 +11,16 @@ surely gone. Whichever is written first holds; the other finds it and gives up.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from xaas_core.engine.history import History
+from xaas_core.engine.json_values import DEEPEST, check_json, is_unicode
 from xaas_core.engine.params import Inputs, apply, encode
 from xaas_core.engine.plan import Plan, TaskPlan
 from xaas_core.engine.records import Attempt, Failure, StepRecord, TaskRecord
 from xaas_core.engine.states import Reason, RunState, Side
 from xaas_core.models.objects import Run
+from xaas_core.operations import until
 from xaas_core.ports import Clock, Conflict, NotFound, RunnerKey, Store, Stored
 from xaas_runner.contract import (
     BeginAnswer,
@@ -34,12 +36,8 @@ CLOCK_SLACK = 250
 MAX_TRIES = 20
 """Guarded writes of one call; each that fails met another writer that got on."""
 
-REASONS = {
-    "Timeout": Reason.TIMEOUT,
-    "Terminated": Reason.TERMINATED,
-    "ParamsInvalid": Reason.PARAMS_INVALID,
-}
-"""Reasons that a runner's error types stand for; anything else is an error of the script."""
+STOPPED = {"Timeout": Reason.TIMEOUT, "CpuLimit": Reason.CPU_LIMIT}
+"""Why a runner stopped its script by itself, by its error's type."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +67,17 @@ class Gateway:
         self._store = store
         self._clock = clock
 
-    async def wait(self, runner: RunnerKey, step: int) -> BeginAnswer:
-        """Whether `step` may begin now."""
+    async def wait(self, runner: RunnerKey, step: int, patience: float = 0) -> BeginAnswer:
+        """Whether `step` may begin; for at most `patience` seconds it isn't answered by `wait`."""
+
+        async def decided() -> BeginAnswer | None:
+            answer = await self._turn(runner, step)
+            return None if answer["answer"] == "wait" else answer
+
+        answer = await until(self._store, runner.run, decided, patience) if patience > 0 else None
+        return answer or await self._turn(runner, step)
+
+    async def _turn(self, runner: RunnerKey, step: int) -> BeginAnswer:
         place = await self._find(runner)
         if place is None:
             return _leave("this attempt is over")
@@ -189,42 +196,37 @@ class Gateway:
 
     def _ended(self, place: Place, begun: StepRecord, call: FinishCall) -> StepRecord:
         """The record of a step that has ended as `call` says, judged by the attempt's timeout."""
-        now = self._clock.now()
-        delta, valid = _read_delta(call["delta"])
+        # Neither a runner nor a clock that was set back ends a step before its beginning.
+        ended_at = max(begun.begun_at, min(self._clock.now(), begun.begun_at + call["elapsed_ms"]))
+        ended = replace(begun, finished_at=ended_at)
+        try:
+            delta, failure = _read_delta(call["delta"]), _read_error(call["error"], call["step"])
+        except ValueError as wrong:
+            text = f"the runner's report can't be read: {wrong}"
+            failure = Failure(Reason.RESULT_INVALID, text, call["step"])
+            return replace(ended, reason=Reason.RESULT_INVALID, failure=failure)
         limit = place.task.timeout
-        ended_at = min(now, begun.begun_at + call["elapsed_ms"])
         started_at = place.attempt.steps[0].begun_at
         late = limit is not None and ended_at > started_at + limit + CLOCK_SLACK
-        if call["outcome"] == "succeeded" and valid and not late:
-            return replace(begun, finished_at=ended_at, succeeded=True, delta=delta)
-        reason, failure = _why(place.attempt, call, valid, late)
-        kept = () if call["terminated"] or late or not valid else delta
-        return replace(begun, finished_at=ended_at, delta=kept, reason=reason, failure=failure)
+        if call["outcome"] == "succeeded" and not late:
+            return replace(ended, succeeded=True, delta=delta)
+        if call["outcome"] == "succeeded":
+            text = "the attempt took longer than its timeout"
+            failure = Failure(Reason.TIMEOUT, text, call["step"])
+            return replace(ended, reason=Reason.TIMEOUT, failure=failure)
+        reason = _why(place.attempt, failure, call["terminated"])
+        kept = () if call["terminated"] or late else delta
+        return replace(ended, delta=kept, reason=reason, failure=failure)
 
 
-def _why(
-    attempt: Attempt, call: FinishCall, valid: bool, late: bool
-) -> tuple[Reason, Failure | None]:
-    """Why a step that didn't succeed has failed."""
-    step = call["step"]
-    if not valid:
-        text = "the runner's report of the changed params can't be read"
-        return Reason.RESULT_INVALID, Failure(Reason.RESULT_INVALID, text, step)
-    if late and call["outcome"] == "succeeded":
-        text = "the attempt took longer than its timeout"
-        return Reason.TIMEOUT, Failure(Reason.TIMEOUT, text, step)
-    error = call["error"] or {"type": "Error", "message": "the step failed without saying why"}
-    reason = REASONS.get(error["type"], Reason.SCRIPT_ERROR) if _ours(call) else Reason.SCRIPT_ERROR
-    if call["terminated"] and attempt.stop is not None:
-        reason = attempt.stop.reason
-    traceback = tuple(error.get("traceback") or ())
-    return reason, Failure(error["type"], error["message"], step, error.get("line"), traceback)
-
-
-def _ours(call: FinishCall) -> bool:
-    """Whether the error was raised by the runner, not by a script that names its class so."""
-    error = call["error"]
-    return call["terminated"] or (error is not None and error["type"] == "ParamsInvalid")
+def _why(attempt: Attempt, failure: Failure, terminated: bool) -> Reason:
+    """Why a step has failed, by its runner's report."""
+    if not terminated:
+        return Reason.PARAMS_INVALID if failure.type == "ParamsInvalid" else Reason.SCRIPT_ERROR
+    if attempt.stop is not None:
+        return attempt.stop.reason
+    # Nobody here stopped it: the machine did (a drained node, a deleted pod).
+    return STOPPED.get(failure.type, Reason.RUNNER_LOST)
 
 
 def _may_begin(place: Place, step: int) -> BeginAnswer | None:
@@ -248,7 +250,8 @@ def _may_begin(place: Place, step: int) -> BeginAnswer | None:
         return _leave(f"the run is {state}")
     first = not any(a.begun and a.round == attempt.round for a in place.stored.value.attempts)
     if run.spec.suspend and first:
-        return _leave("the run is suspended")
+        # Not `leave`: a runner that ends before its first step counts as lost.
+        return {"answer": "wait", "reason": "the run is suspended"}
     return None
 
 
@@ -262,23 +265,37 @@ def _recorded(attempt: Attempt, step: int) -> FinishAnswer:
     return {"answer": "recorded", "next": more}
 
 
-def _read_delta(raw: Sequence[Any]) -> tuple[tuple[dict[str, Any], ...], bool]:
-    """A runner's delta, read with suspicion: its process ran a user's script."""
-    delta: list[dict[str, Any]] = []
-    for change in raw:
-        if not isinstance(change, dict) or not _is_path(change.get("path")):
-            return (), False
-        op, path = change.get("op"), change["path"]
-        if op == "set" and path and "value" in change:
-            delta.append({"op": "set", "path": path, "value": change["value"]})
-        elif op == "delete" and path:
-            delta.append({"op": "delete", "path": path})
-        elif op == "order" and _is_path(change.get("keys")):
-            delta.append({"op": "order", "path": path, "keys": change["keys"]})
-        else:
-            return (), False
-    return tuple(delta), True
+def _read_delta(raw: Sequence[Any]) -> tuple[dict[str, Any], ...]:
+    """A runner's delta, read with suspicion: its process ran a user's script. Raises ValueError."""
+    return tuple(_read_change(change, f"delta[{index}]") for index, change in enumerate(raw))
 
 
-def _is_path(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(key, str) for key in value)
+def _read_change(change: Any, place: str) -> dict[str, Any]:
+    op, path = (change.get("op"), change.get("path")) if isinstance(change, dict) else (None, None)
+    if not _is_texts(path) or len(path) > DEEPEST or (not path and op != "order"):
+        raise ValueError(f"{place} has no usable path")
+    if op == "set" and "value" in change:
+        check_json(change["value"], f"{place}'s value", DEEPEST - len(path))
+        return {"op": "set", "path": path, "value": change["value"]}
+    if op == "delete":
+        return {"op": "delete", "path": path}
+    if op == "order" and _is_texts(change.get("keys")):
+        return {"op": "order", "path": path, "keys": change["keys"]}
+    raise ValueError(f"{place} is none of set, delete and order")
+
+
+def _is_texts(value: Any) -> TypeGuard[list[str]]:
+    return isinstance(value, list) and all(isinstance(t, str) and is_unicode(t) for t in value)
+
+
+def _read_error(raw: Any, step: int) -> Failure:
+    """A runner's error, read likewise. Raises ValueError."""
+    error = raw or {"type": "Error", "message": "the step failed without saying why"}
+    line, traceback = error.get("line"), error.get("traceback") or []
+    texts = [error.get("type"), error.get("message")]
+    texts += traceback if isinstance(traceback, list) else [None]
+    if not _is_texts(texts):
+        raise ValueError("error has no usable type, message and traceback")
+    if line is not None and type(line) is not int:
+        raise ValueError("error's line is no number")
+    return Failure(texts[0], texts[1], step, line, tuple(texts[2:]))

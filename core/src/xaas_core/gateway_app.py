@@ -1,24 +1,24 @@
-"""The gateway's HTTP side: an ASGI app that speaks `xaas_runner.contract`."""
+"""The gateway's HTTP side: an ASGI app that speaks `xaas_runner.contract`.
+
+Plain ASGI, no framework: four paths, one method, and it is called twice for each step that runs.
+"""
 
 import json
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
 
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
-from xaas_core.children import Children
+from xaas_core.children import LONGEST_WAIT, Children
+from xaas_core.engine.json_values import is_unicode
 from xaas_core.gateway import Gateway
 from xaas_core.ports import Conflict, RunnerKey, Unavailable
 from xaas_core.tokens import Tokens
 from xaas_runner import contract
 
-Answer = Any
-Call = Callable[[RunnerKey, dict[str, Any]], Awaitable[Answer]]
+Call = Callable[[RunnerKey, Any], Awaitable[Any]]
 
-FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
+FIELDS: Final[Mapping[str, Mapping[str, type | tuple[type, ...]]]] = {
     contract.WAIT_PATH: {"step": int},
     contract.BEGIN_PATH: {"step": int, "nonce": str, "runner": str},
     contract.FINISH_PATH: {
@@ -34,85 +34,123 @@ FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
 }
 """What a message must hold. Runners are checked like any client: they ran a user's script."""
 
+OPTIONAL: Final[Mapping[str, type]] = {
+    "patience_ms": int,
+    "key": str,
+    "kind": str,
+    "name": str,
+    "parameters": dict,
+    "run": bool,
+    "id": str,
+    "operation": str,
+    "until_rest": bool,
+}
+"""What a message may hold besides."""
 
-def gateway_app(gateway: Gateway, tokens: Tokens, children: Children) -> Starlette:
+MAX_TEXT: Final = 256
+"""Longest text beside scripts' own, such as a nonce: it is recorded."""
+
+
+class Refusal(Exception):
+    """An answer that isn't 200: status, and a text for the runner's log."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+def gateway_app(gateway: Gateway, tokens: Tokens, children: Children) -> "GatewayApp":
     """The app. Serve it where runners reach it, and nobody else."""
 
-    async def wait(runner: RunnerKey, call: dict[str, Any]) -> Answer:
-        return await gateway.wait(runner, call["step"])
-
-    async def begin(runner: RunnerKey, call: dict[str, Any]) -> Answer:
-        return await gateway.begin(runner, contract.BeginCall(**call))  # type: ignore[typeddict-item]
-
-    async def finish(runner: RunnerKey, call: dict[str, Any]) -> Answer:
-        return await gateway.finish(runner, contract.FinishCall(**call))  # type: ignore[typeddict-item]
-
-    async def child(runner: RunnerKey, call: dict[str, Any]) -> Answer:
-        return await children.answer(runner, contract.ChildCall(**call))  # type: ignore[typeddict-item]
+    async def wait(runner: RunnerKey, call: contract.WaitCall) -> contract.BeginAnswer:
+        patience = min(call.get("patience_ms", 0) / 1000, LONGEST_WAIT)
+        return await gateway.wait(runner, call["step"], patience)
 
     calls: dict[str, Call] = {
         contract.WAIT_PATH: wait,
-        contract.BEGIN_PATH: begin,
-        contract.FINISH_PATH: finish,
-        contract.CHILD_PATH: child,
+        contract.BEGIN_PATH: gateway.begin,
+        contract.FINISH_PATH: gateway.finish,
+        contract.CHILD_PATH: children.answer,
     }
-    return Starlette(
-        routes=[
-            Route(path, _endpoint(tokens, FIELDS[path], call), methods=["POST"])
-            for path, call in calls.items()
-        ]
-    )
+    return GatewayApp(tokens, calls)
 
 
-def _endpoint(
-    tokens: Tokens, fields: dict[str, type | tuple[type, ...]], call: Call
-) -> Callable[[Request], Awaitable[Response]]:
-    async def endpoint(request: Request) -> Response:
-        version = request.headers.get("x-xaas-protocol", "")
-        if version not in (str(contract.PROTOCOL), str(contract.PROTOCOL - 1)):
-            return _refuse(400, f"protocol {version!r} isn't spoken here")
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        runner = tokens.read(token) if scheme.lower() == "bearer" else None
-        if runner is None:
-            return _refuse(401, "the token opens no attempt")
-        body = await _body(request)
-        if body is None:
-            return _refuse(413, f"a message has at most {contract.MAX_MESSAGE_BYTES} bytes")
+class GatewayApp:
+    """Authenticates a runner, checks its message, and hands it to the right call."""
+
+    def __init__(self, tokens: Tokens, calls: Mapping[str, Call]) -> None:
+        self._tokens = tokens
+        self._calls = calls
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        assert scope["type"] == "http"
+        status, headers = 200, [(b"content-type", b"application/json")]
         try:
-            message = json.loads(body)
-        except (ValueError, RecursionError):
-            return _refuse(400, "the message isn't JSON")
-        wrong = _wrong_field(message, fields)
-        if wrong is not None:
-            return _refuse(400, wrong)
-        try:
-            return JSONResponse(await call(runner, message))
+            answer: Any = await self._answer(scope, receive)
+        except Refusal as refusal:
+            status, answer = refusal.status, {"error": str(refusal)}
         except (Unavailable, Conflict) as error:
-            return JSONResponse({"error": str(error)}, 503, {"retry-after": "1"})
+            status, answer = 503, {"error": str(error)}
+            headers.append((b"retry-after", b"1"))
+        body = json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode(
+            "utf-8", "surrogatepass"
+        )
+        headers.append((b"content-length", str(len(body)).encode()))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
-    return endpoint
+    async def _answer(self, scope: Scope, receive: Receive) -> Any:
+        call = self._calls.get(scope["path"])
+        if call is None:
+            raise Refusal(404, "there is no such call")
+        if scope["method"] != "POST":
+            raise Refusal(405, "calls are POSTs")
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        version = headers.get(b"x-xaas-protocol", b"").decode("latin-1")
+        if version not in (str(contract.PROTOCOL), str(contract.PROTOCOL - 1)):
+            raise Refusal(400, f"protocol {version!r} isn't spoken here")
+        scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+        runner = self._tokens.read(token) if scheme.lower() == "bearer" else None
+        if runner is None:
+            raise Refusal(401, "the token opens no attempt")
+        return await call(runner, _checked(await _body(receive), FIELDS[scope["path"]]))
 
 
-async def _body(request: Request) -> bytes | None:
-    """The body, read no further than is allowed; None if it is larger."""
+async def _body(receive: Receive) -> bytes:
+    """The body, read no further than is allowed."""
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Refusal(400, "the message ended early")
+        body += message.get("body", b"")
         if len(body) > contract.MAX_MESSAGE_BYTES:
-            return None
-    return bytes(body)
+            raise Refusal(413, f"a message has at most {contract.MAX_MESSAGE_BYTES} bytes")
+        if not message.get("more_body", False):
+            return bytes(body)
 
 
-def _wrong_field(message: Any, fields: dict[str, type | tuple[type, ...]]) -> str | None:
+def _checked(body: bytes, fields: Mapping[str, type | tuple[type, ...]]) -> dict[str, Any]:
+    try:
+        message = json.loads(body)
+    except (ValueError, RecursionError):
+        raise Refusal(400, "the message isn't JSON") from None
     if not isinstance(message, dict):
-        return "the message isn't an object"
+        raise Refusal(400, "the message isn't an object")
     for name, kind in fields.items():
         if name not in message:
-            return f"{name} is missing"
-        if not isinstance(message[name], kind):
-            return f"{name} has the wrong type"
-    return None
+            raise Refusal(400, f"{name} is missing")
+        _check_field(name, message[name], kind)
+    for name, kind in OPTIONAL.items():
+        if name in message and name not in fields:
+            _check_field(name, message[name], kind)
+    return message
 
 
-def _refuse(status: int, text: str) -> Response:
-    return JSONResponse({"error": text}, status)
+def _check_field(name: str, value: Any, kind: type | tuple[type, ...]) -> None:
+    # In Python a bool is an int; in a message it isn't.
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise Refusal(400, f"{name} has the wrong type")
+    if isinstance(value, str) and (len(value) > MAX_TEXT or not is_unicode(value)):
+        raise Refusal(400, f"{name} has more than {MAX_TEXT} characters, or isn't Unicode")

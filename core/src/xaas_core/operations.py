@@ -2,12 +2,15 @@
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from xaas_core.engine.facts import Request
 from xaas_core.engine.states import OPERATIONS, Operation, RunState
 from xaas_core.models.objects import Run
 from xaas_core.ports import NotFound, OperationPending, Store
+
+T = TypeVar("T")
 
 
 class NotAllowed(Exception):
@@ -68,13 +71,25 @@ async def wait_for(
     store: Store, uid: str, wanted: Callable[[Run], bool], patience: float
 ) -> Run | None:
     """The run as soon as it is as `wanted`; None after `patience` seconds. Raises NotFound."""
-    touches = store.touches()  # subscribed before the read: nothing is missed in between
+
+    async def look() -> Run | None:
+        run = await store.get_run(uid)
+        return run if wanted(run) else None
+
+    return await until(store, uid, look, patience)
+
+
+async def until(
+    store: Store, uid: str, look: Callable[[], Awaitable[T | None]], patience: float
+) -> T | None:
+    """What `look` finds, at once or after a write to the run; None after `patience` seconds."""
+    touches = store.touches()  # subscribed before the look: nothing is missed in between
     try:
         async with asyncio.timeout(max(patience, 0)):
             while True:
-                run = await store.get_run(uid)
-                if wanted(run):
-                    return run
+                found = await look()
+                if found is not None:
+                    return found
                 async for touch in touches:
                     if touch.run == uid:
                         break
@@ -92,6 +107,7 @@ __all__ = [
     "OperationPending",
     "Undecided",
     "operate",
+    "until",
     "wait_for",
     "wait_planned",
 ]

@@ -108,7 +108,9 @@ class Stored(Generic[T]):
 class Writes:
     """One reconcile's writes, in this order: plan, records, then the run's status and changes.
 
-    A store may apply a prefix of them and then raise, never a part of one, and never out of order.
+    Nothing of them is written if the run isn't in the version of `run`. A store may apply a prefix
+    of them and then raise, never a part of one, and never out of order; two commits of one run
+    never mix. A status moves the run's version, and comes with every commit of the reconciler.
     `records` are pairs of record and the version it replaces (None: it must not exist yet).
     """
 

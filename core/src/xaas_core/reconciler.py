@@ -14,7 +14,7 @@ from xaas_core.engine.history import History
 from xaas_core.engine.params import MAX_BYTES, Conflict, Inputs, conflicts, encode, size
 from xaas_core.engine.plan import Plan
 from xaas_core.engine.records import Failure, TaskRecord, Verdict
-from xaas_core.engine.states import Reason, Side
+from xaas_core.engine.states import Reason, RunState, Side
 from xaas_core.models.fields import optional_milliseconds
 from xaas_core.models.objects import Run, RunStatus, RunWarning, Summary
 from xaas_core.planner import Missing, make_plan
@@ -62,12 +62,12 @@ class Reconciler:
         """
         try:
             gathered = await self._gather(uid)
+            decision = await self._decide(gathered)
+            await self._write(gathered, decision)
         except NotFound:
-            return None
-        decision = await self._decide(gathered)
-        await self._write(gathered, decision)
+            return None  # removed, be it while this was under way
         await self._act(gathered, decision)
-        if gathered.missing is not None and not decision.remove:
+        if gathered.missing is not None and _is_pending(decision) and not decision.remove:
             decision.wake(self._ports.clock.now() + REPLAN_AFTER)
         return decision.wake_at
 
@@ -162,10 +162,11 @@ class Reconciler:
             for key, record in decision.records.items()
         ]
         plan = gathered.plan if gathered.new_plan else None
-        changed = status != run.status or decision.changes
-        if plan is None and not records and not changed:
+        if plan is None and not records and status == run.status and not decision.changes:
             return
-        writes = Writes(run, plan, records, status if changed else None, decision.changes)
+        # The status goes with every commit: it moves the run's version, so that of two servers
+        # that decide at once one meets a Conflict, even where only records are written.
+        writes = Writes(run, plan, records, status, decision.changes)
         await self._ports.store.commit(writes)
 
     async def _act(self, gathered: Gathered, decision: Decision) -> None:
@@ -194,6 +195,10 @@ class Reconciler:
             await self._ports.store.remove_run(uid)
 
 
+def _is_pending(decision: Decision) -> bool:
+    return decision.after is not None and decision.after.state is RunState.PENDING
+
+
 def _warn(gathered: Gathered, found: list[Conflict]) -> None:
     for conflict in found:
         warning = RunWarning("ParamsConflict", conflict.message(), conflict.path, conflict.refs)
@@ -206,7 +211,7 @@ def _status(gathered: Gathered, decision: Decision) -> RunStatus:
     assert history is not None
     before = gathered.run.status
     summary = _summary(history)
-    if gathered.missing is not None:
+    if gathered.missing is not None and _is_pending(decision):
         summary = replace(summary, reason=Reason.DEFINITION_MISSING, message=gathered.missing)
     return RunStatus(
         summary=summary,

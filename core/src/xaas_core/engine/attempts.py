@@ -10,7 +10,7 @@ from dataclasses import replace
 from xaas_core.engine.draft import Draft
 from xaas_core.engine.facts import Key, Phase
 from xaas_core.engine.records import Attempt, Failure, Stop
-from xaas_core.engine.states import Reason, RunState, Side, TaskState
+from xaas_core.engine.states import OnAbort, Reason, RunState, Side, TaskState
 
 MAX_LOST = 5
 """Runners of one attempt that may vanish before their first step begins; then it is NotStarted."""
@@ -31,6 +31,8 @@ def conclude(draft: Draft, key: Key) -> None:
     attempt = draft.current(key)
     if attempt is None or attempt.over:
         return
+    if not attempt.begun and not draft.may_begin(key):
+        return  # the fence withdraws it; whatever becomes of its runner costs nothing
     concluded = _by_report(attempt) or _by_sighting(draft, key, attempt)
     if concluded is None:
         concluded = _by_clock(draft, key, attempt)
@@ -61,13 +63,15 @@ def _by_sighting(draft: Draft, key: Key, attempt: Attempt) -> Attempt | None:
         last = attempt.steps[-1].index
         text = seen.message or _WHY_GONE.get(reason, "the runner is gone")
         return _end(attempt, draft.now, reason, Failure(reason, text, step=last))
+    if stop is not None and stop.reason is Reason.WITHDRAWN:
+        return None
     if seen.phase is Phase.REFUSED:
         reason = seen.reason or Reason.INVALID_JOB
         return _end(attempt, draft.now, reason, Failure(reason, seen.message))
     if stop is not None and stop.reason is Reason.NOT_STARTED:
         text = seen.message or "no step began within startTimeout"
         return _end(attempt, draft.now, Reason.NOT_STARTED, Failure(Reason.NOT_STARTED, text))
-    if stop is None and seen.phase is Phase.OVER:
+    if seen.phase is Phase.OVER:
         lost = replace(attempt, lost=attempt.lost + 1)
         if lost.lost >= MAX_LOST:
             text = f"{lost.lost} runners ended before their first step. {seen.message}".strip()
@@ -107,14 +111,15 @@ def _end(attempt: Attempt, at: int, reason: Reason, failure: Failure | None) -> 
 
 def fence(draft: Draft, key: Key) -> None:
     """Refuse the begin of what may no longer begin, and stop what may no longer run."""
-    attempt = draft.current(key)
+    attempt = draft.record(key).last
     if attempt is None or attempt.over or attempt.stop is not None:
         return
     if not attempt.begun:
-        if not draft.may_begin(key):
+        # One of an earlier round, too: an abort and its recovery may be one decision.
+        if not draft.may_begin(key) or attempt.round != draft.cell(key).round:
             draft.save_attempt(key, replace(attempt, stop=Stop(Reason.WITHDRAWN, draft.now)))
         return
-    terminate = draft.facts.settings.on_abort == "terminate"
+    terminate = draft.facts.settings.on_abort is OnAbort.TERMINATE
     if key[1] is Side.DO and draft.state is not RunState.PROCESSING and terminate:
         draft.save_attempt(key, replace(attempt, stop=Stop(Reason.TERMINATED, draft.now)))
 
@@ -127,7 +132,8 @@ def retry_due(draft: Draft, key: Key, attempt: Attempt) -> int | None:
     if attempt.reason is Reason.TERMINATED:
         return attempt.ended_at  # stopped by an abort that a recovery has overtaken
     retries = draft.task(key).retries
-    used = sum(1 for a in draft.record(key).attempts if a.round == attempt.round)
+    counted = (a for a in draft.record(key).attempts if a.reason is not Reason.TERMINATED)
+    used = sum(1 for a in counted if a.round == attempt.round)
     if used > retries.limit:
         return None
     assert attempt.ended_at is not None
@@ -152,10 +158,10 @@ def intend(draft: Draft, key: Key, order: tuple[int, ...], undoes: int) -> None:
     """
     record = draft.record(key)
     last = record.last
-    if last is not None and not last.over:
+    if last is not None:
         if draft.sighting(key, last).phase is Phase.LIVE:
             return
-        if last.round == draft.cell(key).round:
+        if not last.over and last.round == draft.cell(key).round:
             if last.stop is not None:
                 again = replace(last, launch=last.launch + 1, launched_at=draft.now, stop=None)
                 draft.save_attempt(key, again)

@@ -47,8 +47,6 @@ def decide(facts: Facts) -> Decision:
         settle(draft)
         expire(draft)
     effects(draft)
-    if draft.decision.reply is not None:
-        draft.decision.reply = replace(draft.decision.reply, state=draft.state)
     draft.decision.after = draft.history
     return draft.decision
 
@@ -74,7 +72,7 @@ def _progress(draft: Draft) -> int:
 
 def absorb(draft: Draft) -> None:
     """Turn what is recorded and seen into changes of task runs, in the order it happened."""
-    found: list[tuple[int, Key, TaskState, Reason, Attempt]] = []
+    found: list[tuple[int, Key, TaskState, Reason, Attempt | None]] = []
     for key, record in list(draft.records.items()):
         cell = draft.cell(key)
         if cell.state in ENDED or record.current(cell.round) is None:
@@ -83,21 +81,21 @@ def absorb(draft: Draft) -> None:
         record = draft.record(key)
         attempt = record.current(cell.round)
         assert attempt is not None
-        if cell.state is TaskState.PENDING:
-            begun = [a for a in record.attempts if a.round == cell.round and a.begun]
-            if begun:
-                at = begun[0].steps[0].begun_at
-                found.append((at, key, TaskState.RUNNING, Reason.NONE, begun[0]))
+        begun = [a for a in record.attempts if a.round == cell.round and a.begun]
+        since, ran = 0, begun[-1] if begun else None
+        if cell.state is TaskState.PENDING and begun:
+            since = begun[0].steps[0].begun_at
+            found.append((since, key, TaskState.RUNNING, Reason.NONE, begun[0]))
+        # A clock that was set back must not put an end before its beginning.
+        at = max(attempt.ended_at or draft.now, since)
         if waits_in_vain(draft, key, attempt):
-            found.append((draft.now, key, TaskState.FAILED, Reason.RUN_ENDED, attempt))
+            found.append((at, key, TaskState.FAILED, Reason.RUN_ENDED, ran))
         elif attempt.over and attempt.succeeded:
-            at = attempt.ended_at or draft.now
-            found.append((at, key, TaskState.SUCCEEDED, Reason.NONE, attempt))
+            found.append((at, key, TaskState.SUCCEEDED, Reason.NONE, ran))
         elif attempt.over:
             due = retry_due(draft, key, attempt)
             if due is None:
-                at = attempt.ended_at or draft.now
-                found.append((at, key, TaskState.FAILED, attempt.reason, attempt))
+                found.append((at, key, TaskState.FAILED, attempt.reason, ran))
             elif due <= draft.now:
                 intend(draft, key, attempt.order, attempt.undoes)
             else:
@@ -105,8 +103,8 @@ def absorb(draft: Draft) -> None:
         elif cell.state is TaskState.RUNNING and attempt.stop is not None and not attempt.begun:
             intend(draft, key, attempt.order, attempt.undoes)  # its runner was lost: another
     # Stable: a task run's `running` stays before its end even within one millisecond.
-    for at, key, state, reason, attempt in sorted(found, key=lambda entry: entry[0]):
-        draft.move_task(key, state, at, reason, draft.record(key).last_begun(attempt.round))
+    for at, key, state, reason, ran in sorted(found, key=lambda entry: entry[0]):
+        draft.move_task(key, state, at, reason, ran)
 
 
 def follow(draft: Draft) -> None:
@@ -250,21 +248,23 @@ def delete(draft: Draft) -> None:
         if last is not None and not last.over and last.stop is None:
             stopped = replace(last, stop=Stop(Reason.DELETED, draft.now))
             draft.save(record.with_last(stopped))
-    draft.decision.remove = not any(
-        seen.phase is Phase.LIVE for seen in draft.facts.sightings.values()
-    )
+    draft.decision.remove = not _any_live(draft)
+
+
+def _any_live(draft: Draft) -> bool:
+    return any(seen.phase is Phase.LIVE for seen in draft.facts.sightings.values())
 
 
 def expire(draft: Draft) -> None:
-    """Remove a run that has been over for its ttlAfterFinished."""
+    """Remove a run that has been over for its ttlAfterFinished, and of which nothing lives."""
     ttl = draft.facts.settings.ttl_after_finished
     if ttl is None or draft.state not in OVER:
         return
     at = (draft.history.finished_at or draft.now) + ttl
-    if draft.now >= at:
-        draft.decision.remove = True
-    else:
+    if draft.now < at:
         draft.decision.wake(at)
+    else:
+        draft.decision.remove = not _any_live(draft)
 
 
 def effects(draft: Draft) -> None:
@@ -273,18 +273,17 @@ def effects(draft: Draft) -> None:
         attempt = record.last
         if attempt is None:
             continue
-        seen = draft.sighting(key, attempt)
-        live = seen.phase is Phase.LIVE
         grace = draft.task(key).grace_period
-        if attempt.over:
+        seen = draft.facts.sightings.get(key)
+        if seen is not None and seen.phase is Phase.LIVE:
+            newest = (seen.attempt, seen.launch) == (attempt.number, attempt.launch)
             # A runner ends by itself after its report; one that doesn't is ended.
-            if live and draft.now >= (attempt.ended_at or 0) + grace:
+            leaves_at = (attempt.ended_at or 0) + grace
+            if newest and attempt.over and draft.now < leaves_at:
+                draft.decision.wake(leaves_at)
+            elif not newest or attempt.over or attempt.stop is not None:
                 draft.decision.ends.append(End(*key, seen.attempt, seen.launch, grace))
-            elif live:
-                draft.decision.wake((attempt.ended_at or 0) + grace)
-        elif attempt.stop is not None:
-            if live:
-                draft.decision.ends.append(End(*key, attempt.number, attempt.launch, grace))
-        elif not live and not attempt.begun:
+        elif not attempt.over and attempt.stop is None and not attempt.begun:
             launch = Launch(*key, attempt.number, attempt.launch, attempt.order)
             draft.decision.launches.append(launch)
+            draft.decision.wake(attempt.launched_at + draft.task(key).start_timeout)

@@ -17,7 +17,22 @@ class Draft:
         self.now = facts.now
         self.history = History(facts.plan.graph, facts.history)
         self.decision = Decision()
-        self.records: dict[Key, TaskRecord] = dict(facts.records)
+        # In the order of the plan: what a decision says must not depend on how a store lists records.
+        self.records: dict[Key, TaskRecord] = {
+            (ref, side): self._known(facts.records[ref, side])
+            for ref in facts.plan.graph.order
+            for side in Side
+            if (ref, side) in facts.records
+        }
+
+    def _known(self, record: TaskRecord) -> TaskRecord:
+        """A record without the attempts of a round that the history doesn't know yet.
+
+        They were written by a decision whose changes were not: none of them was ever launched.
+        """
+        round_ = self.cell((record.ref, record.side)).round
+        kept = tuple(attempt for attempt in record.attempts if attempt.round <= round_)
+        return record if len(kept) == len(record.attempts) else replace(record, attempts=kept)
 
     @property
     def state(self) -> RunState:

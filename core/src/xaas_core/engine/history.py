@@ -146,11 +146,8 @@ class History:
             cell.started_at = change.at
         else:
             cell.finished_at = change.at
-        assert change.ref is not None
         if change.side is Side.UNDO and state is not TaskState.SKIPPED:
             cell.undone = True
-        if change.side is Side.DO and state is TaskState.RUNNING:
-            self.undo(change.ref).undone = False
 
     def _recover(self) -> None:
         stands: dict[str, bool] = {}
@@ -164,4 +161,4 @@ class History:
             if not stands[ref] and do.state is not TaskState.RUNNING:
                 do.reset()
             undo.reset()
-            undo.undone = undo.undone and not stands[ref]
+            undo.undone = False  # what was undone runs again, from a clean slate

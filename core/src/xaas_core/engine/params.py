@@ -21,7 +21,7 @@ from typing import Any
 
 from xaas_core.engine.graph import Graph
 from xaas_core.engine.history import History
-from xaas_core.engine.records import Attempt, TaskRecord
+from xaas_core.engine.records import TaskRecord
 from xaas_core.engine.states import Side, TaskState
 
 MAX_BYTES = 1024 * 1024
@@ -97,7 +97,9 @@ def _reorder(params: dict[str, Any], path: Sequence[str], keys: Sequence[str]) -
 
 
 def _copy(value: Any) -> Any:
-    return json.loads(json.dumps(value)) if isinstance(value, (dict, list)) else value
+    if isinstance(value, dict):
+        return {key: _copy(item) for key, item in value.items()}
+    return [_copy(item) for item in value] if isinstance(value, list) else value
 
 
 class Inputs:
@@ -123,11 +125,9 @@ class Inputs:
         """The deltas of the ancestors of `ref`, in the order of the pipeline."""
         wanted = self.graph.ancestors[ref]
         for other in self.graph.order:
-            record = self.records.get((other, Side.DO))
             # A task that recovery skipped has a record of before, which no longer counts.
-            counts = self.history.do(other).state is TaskState.SUCCEEDED
-            if other in wanted and counts and record is not None and record.last is not None:
-                yield other, _last_begun(record).delta()
+            if other in wanted and self.history.do(other).state is TaskState.SUCCEEDED:
+                yield other, _last_delta(self.records.get((other, Side.DO)))
 
     def _of_do(self, ref: str) -> dict[str, Any]:
         params: dict[str, Any] = json.loads(self.parameters)
@@ -137,30 +137,19 @@ class Inputs:
 
     def _of_undo(self, ref: str) -> dict[str, Any]:
         params = self._of_do(ref)
-        own = self.records.get((ref, Side.DO))
-        left_at = 0
-        if own is not None and own.last is not None:
-            last = _last_begun(own)
-            apply(params, last.delta())
-            left_at = last.steps[0].begun_at if last.steps else 0
+        apply(params, _last_delta(self.records.get((ref, Side.DO))))
         for other in reversed(self.graph.order):
-            if other in self.graph.descendants[ref]:
-                undone = _succeeded_undo(self.records.get((other, Side.UNDO)))
-                # An undo from before this do began again has nothing to do with its params.
-                if undone is not None and undone.decided_at >= left_at:
-                    apply(params, undone.delta())
+            # The record of an undo from before a recovery is still there, but no longer counts.
+            undone = self.history.undo(other).state is TaskState.SUCCEEDED
+            if other in self.graph.descendants[ref] and undone:
+                apply(params, _last_delta(self.records.get((other, Side.UNDO))))
         return params
 
 
-def _last_begun(record: TaskRecord) -> Attempt:
-    """The attempt whose delta counts: the last that began a step."""
-    begun = (attempt for attempt in reversed(record.attempts) if attempt.begun)
-    return next(begun, record.attempts[-1])
-
-
-def _succeeded_undo(record: TaskRecord | None) -> Attempt | None:
+def _last_delta(record: TaskRecord | None) -> Delta:
+    """What a task run changed: the delta of the last attempt of which a step began."""
     attempts = record.attempts if record is not None else ()
-    return next((attempt for attempt in reversed(attempts) if attempt.succeeded), None)
+    return next((attempt.delta() for attempt in reversed(attempts) if attempt.begun), ())
 
 
 def conflicts(graph: Graph, deltas: Iterable[tuple[str, Delta]]) -> list[Conflict]:

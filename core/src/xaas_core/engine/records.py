@@ -127,11 +127,6 @@ class TaskRecord:
         """This record with its newest attempt replaced."""
         return replace(self, attempts=(*self.attempts[:-1], attempt))
 
-    def last_begun(self, round_: int) -> Attempt | None:
-        """The newest attempt of round `round_` of which a step began."""
-        begun = (a for a in reversed(self.attempts) if a.round == round_ and a.begun)
-        return next(begun, None)
-
     def current(self, round_: int) -> Attempt | None:
         """The newest attempt if it belongs to round `round_`."""
         last = self.last

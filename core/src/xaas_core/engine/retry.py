@@ -1,6 +1,10 @@
 """When a failed attempt is tried again."""
 
 from dataclasses import dataclass
+from typing import Final
+
+LONGEST: Final = 10 * 365 * 24 * 3_600_000
+"""Milliseconds that a delay grows to without `max_delay`: ten years, which is never."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +21,9 @@ class Retries:
 
         Exponential back-off without jitter: delay * factor^(retry - 1), at most `max_delay`.
         """
-        # The exponent is bounded so that a large limit can't overflow the float.
-        grown = self.delay * self.factor ** min(retry - 1, 256)
-        bounded = min(grown, 10**12 if self.max_delay is None else self.max_delay)
-        return int(bounded)
+        longest = LONGEST if self.max_delay is None else self.max_delay
+        try:
+            grown = self.delay * self.factor ** (retry - 1)
+        except OverflowError:  # beyond any float, hence beyond the longest
+            grown = longest if self.delay else 0
+        return int(min(grown, longest))

@@ -1,16 +1,17 @@
 """Field types that several kinds share: names, durations, scripts, and the models' settings."""
 
-import math
 import re
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from xaas_core.engine.json_values import check_json, is_unicode
 from xaas_core.engine.params import MAX_BYTES, size
 
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _UNITS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
+_DEEPEST: Final = 100  # scripts may nest deeper than this; an API server reads no deeper
 _MAX_DURATION: Final = 10 * 365 * 24 * 3_600_000
 
 
@@ -36,10 +37,10 @@ def milliseconds(duration: str) -> int:
     parts = _DURATION.findall(duration)
     if not parts or "".join(n + u for n, u in parts) != duration:
         raise ValueError(f"{duration!r} is no duration; write for example 100ms, 30s, 5m or 1h30m")
-    total = int(sum(float(number) * _UNITS[unit] for number, unit in parts))
+    total = sum(float(number) * _UNITS[unit] for number, unit in parts)
     if total > _MAX_DURATION:
-        raise ValueError(f"{duration!r} is longer than ten years")
-    return total
+        raise ValueError(f"{duration[:40]!r} is longer than ten years")
+    return round(total)
 
 
 def optional_milliseconds(duration: str | None) -> int | None:
@@ -53,7 +54,7 @@ def _duration(value: str) -> str:
 
 
 def _text(value: str) -> str:
-    if any(0xD800 <= ord(char) <= 0xDFFF for char in value):
+    if not is_unicode(value):
         raise ValueError("holds half of a surrogate pair, which isn't valid Unicode")
     return value
 
@@ -69,40 +70,15 @@ def _name(value: str) -> str:
 
 
 def _parameters(value: dict[str, Any]) -> dict[str, Any]:
-    try:
-        _check_value(value, "parameters", 0)
-        length = size(value)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(str(error)) from None
-    if length > MAX_BYTES:
+    check_json(value, "parameters", _DEEPEST, integer_bits=64)
+    if (length := size(value)) > MAX_BYTES:
         raise ValueError(f"parameters take {length} bytes as JSON; at most {MAX_BYTES} are allowed")
     return value
 
 
-def _check_value(value: Any, place: str, depth: int) -> None:
-    """Raise ValueError, naming the place, for what JSON or the API server can't hold."""
-    if depth > 100:
-        raise ValueError(f"{place[:80]}… is nested more than 100 deep")
-    if isinstance(value, dict):
-        for key, item in value.items():
-            _text_at(key, place)
-            _check_value(item, f"{place}[{key!r}]", depth + 1)
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            _check_value(item, f"{place}[{index}]", depth + 1)
-    elif isinstance(value, str):
-        _text_at(value, place)
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{place} is {value}, which JSON doesn't have")
-    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
-        raise ValueError(f"{place} is an integer beyond 64 bit; write it as a string")
-
-
-def _text_at(value: str, place: str) -> None:
-    try:
-        _text(value)
-    except ValueError as error:
-        raise ValueError(f"{place}: {error}") from None
+def _resources(value: dict[str, Any]) -> dict[str, Any]:
+    check_json(value, "resources", _DEEPEST, integer_bits=64)
+    return value
 
 
 Name = Annotated[str, Field(min_length=1, max_length=253), AfterValidator(_name)]
@@ -117,3 +93,6 @@ Duration = Annotated[
 
 Parameters = Annotated[dict[str, Any], AfterValidator(_parameters)]
 """A JSON object of at most 1 MiB."""
+
+Resources = Annotated[dict[str, Any], AfterValidator(_resources)]
+"""A JSON object, as in a Kubernetes container."""

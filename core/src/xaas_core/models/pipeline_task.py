@@ -1,10 +1,10 @@
 """PipelineTask: a reusable unit of work, a list of steps that can be undone."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
-from xaas_core.models.fields import Duration, Name, Spec, Text
+from xaas_core.models.fields import Duration, Name, Resources, Spec, Text
 
 
 class StepSpec(Spec):
@@ -56,7 +56,7 @@ class PipelineTaskSpec(Spec):
     retries: RetriesSpec | None = None
     image: Text | None = None
     """Kubernetes: an image built from the runner image. Embedded: not used."""
-    resources: dict[str, Any] | None = None
+    resources: Resources | None = None
     """As in a Kubernetes container: `limits` and `requests` of `cpu` and `memory`."""
     secrets: list[SecretSpec] | None = None
     allowed_imports: list[Name] | None = None
