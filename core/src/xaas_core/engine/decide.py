@@ -102,9 +102,15 @@ def absorb(draft: Draft) -> None:
                 draft.decision.wake(due)
         elif cell.state is TaskState.RUNNING and attempt.stop is not None and not attempt.begun:
             intend(draft, key, attempt.order, attempt.undoes)  # its runner was lost: another
-    # Stable: a task run's `running` stays before its end even within one millisecond.
-    for at, key, state, reason, ran in sorted(found, key=lambda entry: entry[0]):
+    # Begins first: none of them follows from an end that isn't recorded yet, and after a recorded
+    # failure nothing begins.
+    for at, key, state, reason, ran in sorted(found, key=_begins_first):
         draft.move_task(key, state, at, reason, ran)
+
+
+def _begins_first(entry: tuple[int, Key, TaskState, Reason, Attempt | None]) -> tuple[bool, int]:
+    at, _, state, _, _ = entry
+    return state is not TaskState.RUNNING, at
 
 
 def follow(draft: Draft) -> None:

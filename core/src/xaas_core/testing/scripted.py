@@ -129,6 +129,9 @@ class Watcher:
     def delivered(self, process: Process, call: FinishCall, answer: FinishAnswer) -> None:
         """The gateway has answered."""
 
+    def run_forgotten(self, jobs: Collection[Job]) -> None:
+        """These are all the Jobs of a run that is removed."""
+
 
 class ScriptedLauncher:
     """`ports.Launcher`: plays `playbook` in processes on `stage`."""
@@ -192,9 +195,11 @@ class ScriptedLauncher:
 
     async def forget(self, run: str) -> None:
         """See `ports.Launcher`."""
-        for key in [key for key in self.jobs if key.run == run]:
-            self.kill(self.jobs[key])
-            del self.jobs[key]
+        jobs = [job for job in self.jobs.values() if job.key.run == run]
+        self._watcher.run_forgotten(jobs)
+        for job in jobs:
+            self.kill(job)
+            del self.jobs[job.key]
 
     def subscribe(self, changed: Callable[[str], None]) -> None:
         """See `ports.Launcher`."""
