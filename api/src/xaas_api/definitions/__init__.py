@@ -1,0 +1,1 @@
+"""PipelineTasks and Pipelines: what users write."""

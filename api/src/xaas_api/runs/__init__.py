@@ -1,0 +1,1 @@
+"""PipelineRuns and their task runs."""
