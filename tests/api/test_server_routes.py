@@ -88,7 +88,7 @@ class TestDocument:
     def test_a_file_that_differs_is_told(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        monkeypatch.setattr(generate, "FILE", tmp_path / "openapi.json")
+        monkeypatch.setattr(generate, "OPENAPI", tmp_path / "openapi.json")
         assert generate.main(["--check"]) == 1
         assert "make generate" in capsys.readouterr().err
         assert generate.main([]) == 0

@@ -1,6 +1,9 @@
-"""Writes `api/openapi.json` from the code: `python -m xaas_api.generate [--check]`.
+"""Writes the generated files from the code: `python -m xaas_api.generate [--check]`.
 
-The file is a shadow: nobody edits it, and `--check` fails if it isn't what the code says.
+    api/openapi.json       from the routes and the models
+    docs/architecture.md   its state diagrams, from the engine's tables
+
+They are shadows: nobody edits them, and `--check` fails if one isn't what the code says.
 """
 
 import argparse
@@ -14,10 +17,14 @@ from xaas_api.app import create_app
 from xaas_api.auth import Access
 from xaas_api.services import Services
 from xaas_core.admission import Admission
+from xaas_core.diagrams import redraw
 from xaas_core.ports import Evaluator, Logs, Store
 
-FILE: Final = Path(__file__).parents[2] / "openapi.json"
-"""`api/openapi.json` of a clone; an installed package has none."""
+ROOT: Final = Path(__file__).parents[3]
+"""The clone; an installed package has none of these files."""
+
+OPENAPI: Final = ROOT / "api" / "openapi.json"
+ARCHITECTURE: Final = ROOT / "docs" / "architecture.md"
 
 
 def openapi() -> dict[str, Any]:
@@ -27,24 +34,28 @@ def openapi() -> dict[str, Any]:
     return create_app(services, Access()).openapi()
 
 
-def rendered() -> str:
-    """The file's text: sorted, so that it changes only where the code did."""
-    return json.dumps(openapi(), ensure_ascii=False, indent=2, sort_keys=True) + "\n"
+def shadows() -> dict[Path, str]:
+    """Each generated file with the text that it should have: the same whenever it is made."""
+    document = json.dumps(openapi(), ensure_ascii=False, indent=2, sort_keys=True) + "\n"
+    return {OPENAPI: document, ARCHITECTURE: redraw(ARCHITECTURE.read_text("utf-8"))}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the file, or check it; the answer is the exit code."""
+    """Write the files, or check them; the answer is the exit code."""
     parser = argparse.ArgumentParser(prog="python -m xaas_api.generate", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="change nothing; fail if it differs")
+    parser.add_argument("--check", action="store_true", help="change nothing; fail if one differs")
     check = parser.parse_args(argv).check
-    text = rendered()
-    if not check:
-        FILE.write_text(text, "utf-8")
-        return 0
-    if FILE.exists() and FILE.read_text("utf-8") == text:
-        return 0
-    sys.stderr.write(f"{FILE} isn't what the code says; run: make generate\n")
-    return 1
+    stale = [
+        (path, text)
+        for path, text in shadows().items()
+        if not path.exists() or path.read_text("utf-8") != text
+    ]
+    for path, text in stale:
+        if check:
+            sys.stderr.write(f"{path} isn't what the code says; run: make generate\n")
+        else:
+            path.write_text(text, "utf-8")
+    return 1 if check and stale else 0
 
 
 if __name__ == "__main__":
