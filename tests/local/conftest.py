@@ -1,7 +1,7 @@
 """What the tests of the embedded backend share: real files, real processes, a toy gateway."""
 
 import asyncio
-import contextlib
+import fcntl
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -42,11 +42,12 @@ def data(folder: Path) -> Iterator[DataDir]:
     data = DataDir.open(folder / "data")
     yield data
     data.close()
-    for lock in data.runners.glob("*.lock"):
-        with contextlib.suppress(ProcessLookupError, ValueError, IndexError):
-            pid, *code = lock.read_text().split()
-            if not code:
-                os.killpg(int(pid), signal.SIGKILL)
+    for path in data.runners.glob("*.lock"):
+        with path.open("r+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:  # so its pid is still its own
+                os.killpg(pid_in(path), signal.SIGKILL)
 
 
 @pytest.fixture
@@ -81,6 +82,10 @@ class Launching:
         """Wait until its step 0 has printed anything: the script runs."""
         path = log_path(self.data, runner, 0)
         await self.until(lambda: path.exists() and path.stat().st_size > 0)
+
+    def step_pid(self, slot: int = 0) -> int:
+        """The process in a slot."""
+        return pid_in(self.data.runners / f"{slot}.lock")
 
     async def until(self, wanted: Callable[[], object]) -> None:
         """Wait for what nobody tells."""
@@ -122,6 +127,11 @@ def order() -> Order:
         )
 
     return make
+
+
+def pid_in(lock: Path) -> int:
+    """The process that signed a lock file."""
+    return int(lock.read_text().split()[1])
 
 
 def runner_of(order: LaunchOrder) -> RunnerKey:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -91,3 +92,17 @@ async def test_closed_or_never_started() -> None:
     with pytest.raises(Unavailable, match="isn't started"):
         await evaluator.evaluate(TRUE, {}, {})
     await evaluator.close()
+
+
+async def test_what_the_machine_has_no_process_for_is_unavailable(
+    evaluator: ProcessEvaluator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def send(message: dict[str, Any]) -> bool:
+        evaluator._hear({"id": message["id"], "unavailable": "no process can be made"})
+        return True
+
+    monkeypatch.setattr(evaluator._companion, "send", send)
+    with pytest.raises(Unavailable, match="no process"):
+        await evaluator.check([TRUE])
+    with pytest.raises(Unavailable, match="no process"):
+        await evaluator.evaluate(TRUE, {}, {})

@@ -1,6 +1,5 @@
 """The launcher of processes: from start to end, with real processes."""
 
-import json
 import os
 import stat
 from dataclasses import replace
@@ -16,6 +15,7 @@ from xaas_core.engine.states import Reason, Side
 from xaas_core.ports import RunnerKey, Unavailable
 from xaas_local.data import DataDir
 from xaas_local.launcher import ProcessLauncher
+from xaas_local.launches import Launches
 from xaas_local.logs import FileLogs
 
 pytestmark = pytest.mark.anyio
@@ -48,9 +48,39 @@ async def test_steps_run_one_after_the_other_in_processes_of_their_own(
     logs = FileLogs(data)
     for step, text in ((0, b"one\n"), (1, b"two\n")):
         assert b"".join([part async for part in logs.read(runner, step, 0)]) == text
-    assert not list(data.runners.iterdir())
+    assert {path.name for path in data.runners.iterdir()} == {"journal", "0.lock"}
     assert not list(data.scratch.iterdir())
     assert launching.heard == [RUN]
+
+
+async def test_after_a_step_that_says_so_no_other_is_made(
+    launching: Launching, gateway: ToyGateway, order: Order
+) -> None:
+    attempt = gateway.add("token-x", "raise Error(1, 'no')", "pass")
+    asked = order("x", steps=2)
+    await launching.launcher.start(asked)
+    seen = await launching.until_ended(runner_of(asked))
+    assert (seen.phase, seen.reason, seen.message) == (Phase.OVER, Reason.NONE, "")
+    assert (list(attempt.finished), attempt.refused) == ([0], [])
+
+
+async def test_slots_are_used_again_by_launches_that_follow(
+    launching: Launching, gateway: ToyGateway, data: DataDir, order: Order
+) -> None:
+    async def run(*numbers: int) -> None:
+        for number in numbers:
+            gateway.add(f"token-{number}", "print('here')")
+        orders = [order(str(number), attempt=number) for number in numbers]
+        for each in orders:
+            await launching.launcher.start(each)
+        for each in orders:
+            assert (await launching.until_ended(runner_of(each))).message == ""
+
+    await run(1, 2, 3)
+    for number in range(4, 9):
+        await run(number)
+    assert {path.name for path in data.runners.glob("*.lock")} == {"0.lock", "1.lock", "2.lock"}
+    assert all(len(attempt.finished) == 1 for attempt in gateway.attempts.values())
 
 
 async def test_start_twice_is_one_runner(
@@ -111,6 +141,22 @@ async def test_end_kills_what_doesnt_listen(
     assert not attempt.finished
 
 
+@pytest.mark.parametrize("grace", [1, 10, 33, 70, 130])
+async def test_whenever_the_time_is_up(
+    launching: Launching, gateway: ToyGateway, order: Order, grace: int
+) -> None:
+    """The loop's timers may come a little early: SIGKILL all the same."""
+    orders = [replace(order(ref), ref=ref) for ref in "abcde"]
+    for each in orders:
+        gateway.add(each.token, DEAF)
+        await launching.launcher.start(each)
+    for each in orders:
+        await launching.until_printed(runner_of(each))
+    for each in orders:
+        await launching.launcher.end(runner_of(each), grace)
+        assert (await launching.until_ended(runner_of(each))).phase is Phase.OVER
+
+
 async def test_a_shorter_grace_wins(
     launching: Launching, gateway: ToyGateway, order: Order
 ) -> None:
@@ -152,8 +198,7 @@ async def test_killed_from_outside(
     asked = order("x")
     await launching.launcher.start(asked)
     await gateway.until(lambda: attempt.begun)
-    (lock,) = data.runners.glob("*.lock")
-    os.kill(int(lock.read_text()), 9)
+    os.kill(launching.step_pid(), 9)
     seen = await launching.until_ended(runner_of(asked))
     assert (seen.phase, seen.reason) == (Phase.OVER, Reason.OUT_OF_MEMORY)
     assert "signal 9 (SIGKILL)" in seen.message
@@ -227,8 +272,7 @@ async def test_a_secret_from_a_file(
     attempt = gateway.add("token-x", USES_SECRET)
     asked = order("x", secrets=SECRET)
     await launching.launcher.start(asked)
-    for state in data.runners.glob("*.json"):
-        assert "swordfish" not in state.read_text()
+    assert "swordfish" not in (data.runners / "journal").read_text()
     await launching.until_ended(runner_of(asked))
     assert attempt.finished[0]["delta"] == [{"op": "set", "path": ["length"], "value": 9}]
 
@@ -283,7 +327,8 @@ async def test_forget_removes_logs_and_launches(
     assert (await launching.sight(runner_of(asked))).phase is Phase.ABSENT
     assert (await launching.sight(runner_of(refused))).phase is Phase.ABSENT
     assert not list(data.logs.iterdir())
-    assert not list(data.runners.iterdir())
+    await launching.launcher.close()
+    assert Launches(data).open() == []
 
 
 async def test_the_warm_process_dies(
@@ -306,7 +351,6 @@ async def test_the_warm_process_dies(
         assert (seen.phase, seen.message) == (Phase.OVER, "")
     assert first.finished.keys() == {0, 1}
     assert second.finished.keys() == {0}
-    assert not list(data.runners.iterdir())
     assert not list(data.scratch.iterdir())
 
 
@@ -344,7 +388,7 @@ async def test_what_could_never_be_started_says_why(
     asked = order("x")
     await launching.launcher.start(asked)
     await launching.launcher.end(runner_of(asked), 5000)
-    seen = await launching.sight(runner_of(asked))
+    seen = await launching.until_ended(runner_of(asked))
     assert seen.phase is Phase.OVER
     assert "no process could be started" in seen.message
 
@@ -356,8 +400,7 @@ async def test_an_end_out_of_order_is_known_after_a_restart(
     asked = order("x")
     await launching.launcher.start(asked)
     await gateway.until(lambda: attempt.begun)
-    (lock,) = data.runners.glob("*.lock")
-    os.kill(int(lock.read_text()), 9)
+    os.kill(launching.step_pid(), 9)
     before = await launching.until_ended(runner_of(asked))
     await launching.launcher.close()
     again = Launching(data, gateway)
@@ -378,17 +421,6 @@ async def test_what_is_kept_is_private(
     await launching.launcher.end(runner_of(order("x")), 0)
 
 
-async def test_a_state_that_cant_be_read_is_left_out(
-    data: DataDir, gateway: ToyGateway, caplog: pytest.LogCaptureFixture
-) -> None:
-    (data.runners / "xaas-half.json").write_text('{"runner"')
-    (data.runners / "xaas-odd.json").write_text(json.dumps({"what": 1}))
-    launching = Launching(data, gateway)
-    await launching.launcher.start_up()
-    await launching.launcher.close()
-    assert sum("can't be read and is left out" in text for text in caplog.messages) == 2
-
-
 async def test_nothing_is_guessed_before_the_start(data: DataDir, gateway: ToyGateway) -> None:
     launcher = ProcessLauncher(data, gateway.address)
     with pytest.raises(Unavailable):
@@ -398,7 +430,9 @@ async def test_nothing_is_guessed_before_the_start(data: DataDir, gateway: ToyGa
 async def test_a_launch_that_cant_be_noted_isnt_started(
     launching: Launching, data: DataDir, order: Order
 ) -> None:
-    data.runners.rmdir()
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, launching.launcher._launches._file)
+    os.close(full)
     asked = order("x")
     with pytest.raises(Unavailable, match="can't be noted"):
         await launching.launcher.start(asked)

@@ -4,8 +4,8 @@ lock                              held by the one server; holds its pid
 key                               signs the runners' tokens
 xaas.db                           the store (and -wal, -shm beside it)
 gateway.sock                      where runners call
-runners/<runner>.json             a launch: what was started, and how it ended if badly
-runners/<runner>.<step>.lock      locked by a step's process for as long as it lives
+runners/journal                   the launches: what was started, and how it ended if badly
+runners/<slot>.lock               locked by a step's process for as long as it lives
 logs/<run>/<runner>.<step>.log    what a step wrote
 scratch/<runner>.<step>/          where a step may write; gone when it is over
 secrets/<secret>/<key>            values of secrets, put there by the owner

@@ -1,16 +1,14 @@
 """Launches that are over: remembered for the reconciler, which may look at them once more.
 
-One that ended in order leaves no file: what it did is recorded. One that didn't keeps its state
-file, with the reason, for the next server. Only the last runs are remembered: an outcome is
-recorded within moments, and a launch of which nothing is known counts as gone all the same.
+Only the last runs are remembered: an outcome is recorded within moments, and a launch of which
+nothing is known counts as gone all the same.
 """
 
-import contextlib
 from collections import OrderedDict
 from typing import Final
 
 from xaas_core.ports import RunnerKey
-from xaas_local.launches import LaunchFiles, LaunchState
+from xaas_local.launches import LaunchState
 
 REMEMBERED: Final = 2_000
 """Runs whose ended launches are remembered, the last ones looked at: a few KB each."""
@@ -19,8 +17,7 @@ REMEMBERED: Final = 2_000
 class EndedLaunches:
     """The launches that are over, by run."""
 
-    def __init__(self, files: LaunchFiles, remembered: int = REMEMBERED) -> None:
-        self._files = files
+    def __init__(self, remembered: int = REMEMBERED) -> None:
         self._remembered = remembered
         self._runs: OrderedDict[str, dict[RunnerKey, LaunchState]] = OrderedDict()
 
@@ -32,33 +29,18 @@ class EndedLaunches:
         self._runs.move_to_end(runner.run)
         return run.get(runner)
 
-    def keep(self, state: LaunchState) -> None:
-        """A launch has just ended: keep its file only if it says anything."""
-        if state.reason or state.message:
-            with contextlib.suppress(OSError):  # the disk is full: it will be merely gone
-                self._files.save(state)
-            self._files.remove_locks(state)
-        else:
-            self._files.remove(state)
-        self.add(state)
-
     def add(self, state: LaunchState) -> None:
         """Remember a launch; what it replaces of its task run is forgotten."""
         of = state.runner
         run = self._runs.setdefault(of.run, {})
         for other in [known for known in run if (known.ref, known.side) == (of.ref, of.side)]:
             if (other.attempt, other.launch) < (of.attempt, of.launch):
-                self._files.remove(run.pop(other))
+                del run[other]
         run[of] = state
         self._runs.move_to_end(of.run)
         while len(self._runs) > self._remembered:
-            self._drop(next(iter(self._runs)))
+            self._runs.popitem(last=False)
 
     def forget(self, run: str) -> None:
         """Forget a run's launches."""
-        if run in self._runs:
-            self._drop(run)
-
-    def _drop(self, run: str) -> None:
-        for state in self._runs.pop(run).values():
-            self._files.remove(state)
+        self._runs.pop(run, None)

@@ -97,7 +97,7 @@ class ProcessEvaluator:
             self._waiting[number] = answer
             try:
                 if self._companion.send({"id": number, **request}):
-                    return await answer
+                    return _available(await answer)
             except _Lost:
                 continue
             finally:
@@ -113,6 +113,12 @@ class ProcessEvaluator:
         for answer in self._waiting.values():
             if not answer.done():
                 answer.set_exception(_Lost())
+
+
+def _available(answer: Message) -> Message:
+    if "unavailable" in answer:
+        raise Unavailable(f"the evaluator can't work now: {answer['unavailable']}")
+    return answer
 
 
 def _digest(script: Script) -> str:

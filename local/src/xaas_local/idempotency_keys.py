@@ -28,12 +28,21 @@ def claim(connection: Connection, idempotency: Idempotency, made: Mapping[str, A
     Returns the uid of what was made with it before, if so. Raises KeyReused.
     """
     connection.execute(delete(KEYS).where(KEYS.c.created_at <= made["created_at"] - KEPT))
-    where = {"namespace": made["namespace"], "kind": made["kind"], "key": idempotency.key}
+    known = recall(connection, idempotency, made["namespace"], made["kind"])
+    if known is None:
+        row = {"namespace": made["namespace"], "kind": made["kind"], "key": idempotency.key}
+        row |= {"digest": idempotency.digest, "uid": made["uid"], "created_at": made["created_at"]}
+        connection.execute(insert(KEYS), row)
+    return known
+
+
+def recall(
+    connection: Connection, idempotency: Idempotency, namespace: str, kind: str
+) -> str | None:
+    """The uid of what was made with this key; None if it is new. Raises KeyReused."""
+    where = {"namespace": namespace, "kind": kind, "key": idempotency.key}
     known = connection.execute(_FIND, where).one_or_none()
     if known is None:
-        row = where | {"digest": idempotency.digest}
-        row |= {"uid": made["uid"], "created_at": made["created_at"]}
-        connection.execute(insert(KEYS), row)
         return None
     if known.digest != idempotency.digest:
         raise KeyReused(

@@ -1,17 +1,17 @@
 """The embedded launcher: one process per step, forked from the warm process.
 
-Theory of operation. A launch is written to its state file, then its first step's process is asked
-for. When a process has ended in order (exit code 0) the next step's is; anything else ends the
-launch: the gateway knows what was recorded, and the engine draws the conclusions. A launch is
-`live` from being written until its last process is surely gone.
+Theory of operation. A launch is noted in the journal with a slot of its own, then its first step's
+process is asked for. When a process has ended in order (exit code 0) the next step's is; anything
+else ends the launch: the gateway knows what was recorded, and the engine draws the conclusions. A
+launch is `live` from being noted until its last process is surely gone; then its slot is free.
 
-Nothing here has to survive but the state files and the processes' locks (`launches.py`). If the
-warm process dies, or the server does, whoever comes next looks at the lock of every launch:
+Nothing here has to survive but the journal and the slots' lock files (`launches.py`). If the warm
+process dies, or the server does, whoever comes next looks at the lock of every launch's slot:
 
-    held                    its process lives: watch it until it is gone
-    free, with pid and code it ended in order: the next step, or over
-    free, with a pid        it ended out of order: over
-    free and empty          there never was one: ask for it (again)
+    held                        its process lives: watch it until it is gone
+    free, with pid and code     it ended in order: the next step, or over
+    free, with a pid            it ended out of order: over
+    free, or another process's  there never was one: ask for it (again)
 
 A process that was asked for twice all the same can't do any harm: only one gets the lock, and the
 gateway lets only one begin.
@@ -33,11 +33,12 @@ from xaas_core.ports import LaunchOrder, RunnerKey, Unavailable
 from xaas_local.companion import Companion, Message
 from xaas_local.data import DataDir
 from xaas_local.ended import EndedLaunches
-from xaas_local.launches import LaunchFiles, LaunchState, Stage
+from xaas_local.launches import Launches, LaunchState, Stage
 from xaas_local.limits import DEFAULTS, Limits, limits_of
 from xaas_local.logs import log_path
 from xaas_local.process_watch import ProcessWatch
 from xaas_local.secret_values import SecretUnusable, read_secret
+from xaas_runner.contract import LAST_EXIT
 
 FIRST_DELAY: Final = 0.1
 LONGEST_DELAY: Final = 5.0
@@ -79,10 +80,11 @@ class ProcessLauncher:
         self._gateway = gateway
         self._environment = environment
         self._defaults = defaults
-        self._files = LaunchFiles(data)
+        self._launches = Launches(data)
         self._live: dict[str, dict[RunnerKey, _Live]] = {}
         self._by_process: dict[str, _Live] = {}
-        self._ended = EndedLaunches(self._files)
+        self._free: set[int] = set()  # slots: with those of the live launches, all from 0 on
+        self._ended = EndedLaunches()
         self._subscribers: list[Callable[[str], None]] = []
         self._warm = Companion("warm", self._hear, up=self._on_up, down=self._on_down)
         self._open = False
@@ -92,13 +94,18 @@ class ProcessLauncher:
     async def start_up(self) -> None:
         """Take over what still runs, and start the warm process. Raises Unavailable."""
         self._open = True
-        adopted = []
-        for state in self._files.load():
+        try:
+            states = self._launches.open()
+        except OSError as error:
+            raise Unavailable(f"the journal of launches can't be used: {error}") from error
+        for state in states:
             if state.stage is Stage.LIVE:
-                adopted.append(self._add(state))
+                self._add(state)
             else:
                 self._ended.add(state)
-        for live in adopted:
+        used = {live.state.slot for live in self._by_process.values()}
+        self._free = set(range(max(used, default=0))) - used
+        for live in list(self._by_process.values()):
             self._look(live)
         self._data.clean_scratch(set(self._by_process))
         await self._warm.start_up()
@@ -109,6 +116,7 @@ class ProcessLauncher:
         for live in self._by_process.values():
             self._let_go(live)
         await self._warm.close()
+        self._launches.close()
 
     # ----------------------------------------------------------------------------------- the port
 
@@ -120,7 +128,7 @@ class ProcessLauncher:
             return
         state = self._state(key, order)
         try:
-            self._files.save(state)
+            self._launches.note(state)
         except OSError as error:
             raise Unavailable(f"the runner {state.name} can't be noted: {error}") from error
         if state.stage is Stage.LIVE:
@@ -156,7 +164,7 @@ class ProcessLauncher:
         for live in list(self._live.get(run, {}).values()):
             live.forgotten = True
             self._end(live, 0)
-        self._ended.forget(run)
+        self._forget(run)
         await asyncio.to_thread(shutil.rmtree, self._data.logs / run, ignore_errors=True)
 
     def subscribe(self, changed: Callable[[str], None]) -> None:
@@ -175,7 +183,8 @@ class ProcessLauncher:
             return _refused(state, Reason.NOT_STARTED, str(error))
         except ValueError as error:
             return _refused(state, Reason.INVALID_JOB, str(error))
-        return replace(state, memory=limits.memory, cpu=limits.cpu)
+        slot = next(iter(self._free), len(self._by_process))
+        return replace(state, memory=limits.memory, cpu=limits.cpu, slot=slot)
 
     def _secrets(self, state: LaunchState) -> dict[str, str]:
         folder = self._data.secrets
@@ -185,6 +194,7 @@ class ProcessLauncher:
         live = _Live(state)
         self._live.setdefault(state.runner.run, {})[state.runner] = live
         self._by_process[state.process] = live
+        self._free.discard(state.slot)
         return live
 
     def _ask(self, live: _Live) -> None:
@@ -194,16 +204,11 @@ class ProcessLauncher:
             self._over(live, message=live.trouble)
             return
         state = live.state
-        log_file = log_path(self._data, state.runner, state.step)
         try:
             secrets = self._secrets(state)
-            log_file.parent.mkdir(mode=0o700, exist_ok=True)
         except SecretUnusable as error:
             live.state = _refused(state, Reason.NOT_STARTED, str(error))
             self._over(live)
-            return
-        except OSError as error:
-            self._ask_later(live, str(error))
             return
         live.asked = self._warm.send(
             {
@@ -212,8 +217,8 @@ class ProcessLauncher:
                 "gateway": self._gateway,
                 "token": state.token,
                 "step": state.step,
-                "log_path": str(log_file),
-                "lock_path": str(self._files.lock_path(state)),
+                "log_path": str(log_path(self._data, state.runner, state.step)),
+                "lock_path": str(self._launches.lock_path(state)),
                 "scratch": str(self._data.scratch / state.process),
                 "secrets": secrets,
                 "limits": {"memory_bytes": state.memory, "cpu_seconds": state.cpu},
@@ -237,27 +242,37 @@ class ProcessLauncher:
         live.state = replace(live.state, position=live.state.position + 1)
         live.asked, live.trouble, live.delay = False, "", FIRST_DELAY
         self._by_process[live.state.process] = live
-        # Without this file the next server finds the last step's process ended in order, and goes
-        # on from there as well.
-        with contextlib.suppress(OSError):
-            self._files.save(live.state)
         self._ask(live)
 
-    def _over(self, live: _Live, reason: Reason = Reason.NONE, message: str = "") -> None:
+    def _over(
+        self, live: _Live, reason: Reason = Reason.NONE, message: str = "", *, traced: bool = False
+    ) -> None:
+        """The end of a launch; `traced`: what its process left in the slot tells it all."""
         self._let_go(live)
         state = live.state
         if state.stage is Stage.LIVE:
             state = replace(state, stage=Stage.OVER, reason=reason, message=message)
+        if not traced:
+            with contextlib.suppress(OSError):  # the disk is full: it will be merely gone
+                self._launches.note(state)
         of = state.runner
         del self._by_process[state.process]
+        self._free.add(state.slot)
         del self._live[of.run][of]
         if not self._live[of.run]:
             del self._live[of.run]
         if live.forgotten:
-            self._files.remove(state)
+            self._forget(of.run)
+            shutil.rmtree(self._data.logs / of.run, ignore_errors=True)
         else:
-            self._ended.keep(state)
+            self._ended.add(state)
         self._changed(of.run)
+
+    def _forget(self, run: str) -> None:
+        self._ended.forget(run)
+        if run not in self._live:
+            with contextlib.suppress(OSError):  # the disk is full: it is kept until a next start
+                self._launches.forget(run)
 
     def _let_go(self, live: _Live) -> None:
         for handle in (live.timer, live.retry):
@@ -280,10 +295,10 @@ class ProcessLauncher:
     def _look(self, live: _Live) -> None:
         """Find out by the lock what became of a process that may not be the warm one's child."""
         live.watch = None
-        trace = self._files.trace(live.state)
+        trace = self._launches.trace(live.state)
         if trace.held:
             live.watch = ProcessWatch(trace.pid, lambda: self._look(live))
-            if self._files.trace(live.state).held:
+            if self._launches.trace(live.state).held:
                 self._push(live)
                 return
             # It ended meanwhile, and its pid may be somebody else's: look again.
@@ -303,10 +318,12 @@ class ProcessLauncher:
     def _exited(self, live: _Live, end: Mapping[str, Any]) -> None:
         code = end.get("code")
         last = live.state.position + 1 >= len(live.state.steps)
-        if code == 0 and not last and live.kill_at is None:
-            self._next(live)
-        elif code == 0 or live.kill_at is not None:
+        if live.kill_at is not None:
             self._over(live)
+        elif code == 0 and not last:
+            self._next(live)
+        elif code in (0, LAST_EXIT):
+            self._over(live, traced=True)
         else:
             self._over(live, *_why(live.state, end))
 
@@ -324,7 +341,11 @@ class ProcessLauncher:
         if live.timer is not None:
             live.timer.cancel()
         live.kill_at = kill_at
-        live.timer = loop.call_at(kill_at, self._push, live)
+        live.timer = loop.call_at(kill_at, self._kill, live)
+        self._push(live)
+
+    def _kill(self, live: _Live) -> None:
+        live.kill_at = 0.0  # not left to the clock: a timer may come a little early
         self._push(live)
 
     def _push(self, live: _Live) -> None:
@@ -336,7 +357,7 @@ class ProcessLauncher:
         if live.watch is None:
             self._warm.send({"call": "kill", "id": live.state.process, "signal": int(number)})
             return
-        trace = self._files.trace(live.state)
+        trace = self._launches.trace(live.state)
         if trace.held and trace.pid is not None:
             # Its lock is held, so the pid is still its own; it leads a session of its own.
             with contextlib.suppress(ProcessLookupError):
@@ -353,7 +374,8 @@ class ProcessLauncher:
             self._exited(live, message)
         elif event == "refused" and live.asked:
             # Perhaps it has been there all along: asked for by a warm process that is gone.
-            if self._files.trace(live.state).held:
+            trace = self._launches.trace(live.state)
+            if trace.held or trace.pid is not None:
                 self._look(live)
             else:
                 self._ask_later(live, str(message.get("error")))
@@ -361,7 +383,8 @@ class ProcessLauncher:
     def _on_up(self) -> None:
         for live in list(self._by_process.values()):
             if not live.asked and live.watch is None and live.retry is None:
-                self._ask(live)
+                # Not merely ask: a warm process that is gone may have been the last to hear of it.
+                self._look(live)
 
     def _on_down(self) -> None:
         if not self._open:

@@ -23,6 +23,7 @@ from xaas_core.ports import (
     OperationPending,
     Query,
 )
+from xaas_local import idempotency_keys
 from xaas_local.codec import Codec
 from xaas_local.definition_rows import category_of
 from xaas_local.idempotency_keys import claim, removed
@@ -32,6 +33,9 @@ PLAN: Final = Codec(Plan)
 RECORD: Final = Codec(TaskRecord)
 REQUEST: Final = Codec(Request)
 STATUS: Final = Codec(RunStatus)
+
+_KIND: Final = "PipelineRun"
+"""Of runs' idempotency keys."""
 
 # Many times quicker than calling the enum.
 _RUN_STATES: Final = {state.value: state for state in RunState}
@@ -115,11 +119,9 @@ def new_row(
 def create(connection: Connection, row: Mapping[str, Any], idempotency: Idempotency | None) -> str:
     """Returns the uid: the row's, or of the run that a known key has made. Raises KeyReused."""
     if idempotency is not None:
-        known = claim(connection, idempotency, dict(row) | {"kind": "PipelineRun"})
+        known = claim(connection, idempotency, dict(row) | {"kind": _KIND})
         if known is not None:
-            if connection.execute(_RUN, {"uid_": known}).one_or_none() is None:
-                raise removed(idempotency)
-            return known
+            return _still_there(connection, known, idempotency)
     kind = Kind.TASK if row["target"] == Target.TASK else Kind.PIPELINE
     category = category_of(connection, kind, row["namespace"], row["pipeline"])
     connection.execute(insert(RUNS), dict(row) | {"category": category})
@@ -127,6 +129,18 @@ def create(connection: Connection, row: Mapping[str, Any], idempotency: Idempote
         made = find(connection, row["uid"])
         _note(connection, made, REQUEST.decode(row["request"]))
     return str(row["uid"])
+
+
+def recall(connection: Connection, namespace: str, idempotency: Idempotency) -> str | None:
+    """The uid of the run that a known key has made; None for a new key. Raises KeyReused."""
+    known = idempotency_keys.recall(connection, idempotency, namespace, _KIND)
+    return None if known is None else _still_there(connection, known, idempotency)
+
+
+def _still_there(connection: Connection, uid: str, idempotency: Idempotency) -> str:
+    if connection.execute(_RUN, {"uid_": uid}).one_or_none() is None:
+        raise removed(idempotency)
+    return uid
 
 
 def request(connection: Connection, uid: str, asked: Request) -> None:

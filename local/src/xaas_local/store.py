@@ -139,6 +139,12 @@ class SqliteStore:
         )
         return await self.get_run(uid)
 
+    async def recall_run(self, namespace: str, idempotency: Idempotency) -> Run | None:
+        """See the port."""
+        with self._read() as tx:
+            uid = run_rows.recall(tx, namespace, idempotency)
+        return None if uid is None else await self.get_run(uid)
+
     async def get_run(self, uid: str) -> Run:
         """See the port."""
         self._check_open()

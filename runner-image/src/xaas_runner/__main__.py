@@ -1,4 +1,5 @@
-"""`python -I -S <folder of this package> [step | warm | evaluate] …`; without a word: a step.
+"""`python -I -S <folder of this package> [step | warm | evaluate | layers] …`; without a word: a
+step. `layers` prints, as JSON, which of the system's layers a step has on this machine.
 
 `-I -S` leaves out the site packages (it starts faster so, and nothing of the user's environment
 gets in); so this file makes the package importable by itself, and `--path <folder>` adds folders
@@ -37,7 +38,14 @@ def _main(arguments: list[str]) -> int:
 
         # Not by sys.exit: what the script left behind shall not run while the interpreter ends.
         os._exit(container.main())
-    sys.stderr.write(f"unknown: {room!r}; one of step, warm, evaluate\n")
+    if room == "layers":
+        import json
+
+        from xaas_runner import lockdown
+
+        sys.stdout.write(json.dumps(lockdown.lock_down(lockdown.Limits())))
+        return 0
+    sys.stderr.write(f"unknown: {room!r}; one of step, warm, evaluate, layers\n")
     return 64
 
 

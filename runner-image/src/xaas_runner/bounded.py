@@ -21,6 +21,7 @@ CPU_LIMIT: Final = "CpuLimit"
 TIME_LIMIT: Final = "Timeout"
 MEMORY_LIMIT: Final = "MemoryLimit"
 CRASHED: Final = "Crashed"
+NO_PROCESS: Final = "NoProcess"
 
 RETRY_S: Final = 0.2
 """Between attempts to fork where the machine has no room for another process."""
@@ -126,7 +127,7 @@ class BoundedChildren:
         if work.waited_s < STARVED_S:
             self._nursery.after(RETRY_S, lambda: self.start(work))
         else:
-            work.ended([], {"type": CRASHED, "message": f"no process can be made: {error}"})
+            work.ended([], {"type": NO_PROCESS, "message": f"no process can be made: {error}"})
 
     def _overdue(self, work: Work) -> None:
         work.waited_s += work.bounds.wall_s

@@ -19,6 +19,7 @@ from xaas_runner.gateway_client import GatewayClient, Refused
 from xaas_runner.params import NotJson, plain
 from xaas_runner.sandbox import expose
 from xaas_runner.script_objects import Error
+from xaas_runner.step_log import Mask
 from xaas_runner.threads import in_thread
 
 PATIENCE_MS: Final = 10_000
@@ -31,9 +32,10 @@ LEAST_PAUSE_S: Final = 0.1
 class Children:
     """The child calls of one step."""
 
-    def __init__(self, gateway: GatewayClient, step: int) -> None:
+    def __init__(self, gateway: GatewayClient, step: int, mask: Mask) -> None:
         self._gateway = gateway
         self._step = step
+        self._mask = mask
         self._count = itertools.count(1)
 
     def key(self) -> str:
@@ -60,7 +62,7 @@ class Children:
     ) -> ChildAnswer:
         """Create a run of the pipeline or task `name`."""
         try:
-            values = plain(dict(parameters))
+            values = self._fit(parameters)
         except NotJson as error:
             text = str(error).replace("params", "parameters", 1)
             raise Error(422, f"{text} (for {name!r})") from None
@@ -68,6 +70,14 @@ class Children:
         message["kind"] = "task" if kind == "task" else "pipeline"
         message["run"] = run
         return await self.call(message)
+
+    def _fit(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the parameters as JSON. Raises NotJson for what can't be, or mustn't be, stored."""
+        values = plain(dict(parameters))
+        place = self._mask.place(values)
+        if place is not None:
+            raise NotJson(place, "holds a secret's value; what a run is given is stored")
+        return values
 
     async def rest(self, id: str) -> str:
         """Wait until the run is at rest and return its state."""

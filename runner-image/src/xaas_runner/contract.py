@@ -39,6 +39,9 @@ MAX_PARAMS_BYTES: Final = 1024 * 1024
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 """Largest body either side accepts."""
 
+LAST_EXIT: Final = 10
+"""Exit code of a step after which no other follows. A hint, as 0 is: `begin` decides."""
+
 
 class Environment(StrEnum):
     """Names in the environment of a runner that is a container of its own."""

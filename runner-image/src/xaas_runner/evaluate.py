@@ -25,6 +25,7 @@ answers come in any order. Upon connecting the evaluator says {"event": "ready",
     {"id": any, "call": "ping"} -> {"id": …, "pong": true}
 
 A request that can't be understood: {"id": … or null, "refused": str}.
+One that the machine has no process for, which may pass: {"id": …, "unavailable": str}.
 
 Every evaluation is one forked child: CONDITION_CPU_S of CPU time, CONDITION_MEMORY_BYTES beyond
 what the interpreter has, CONDITION_WALL_S by the clock (not counting a machine that is too busy to
@@ -44,7 +45,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from xaas_runner import lockdown, sandbox
-from xaas_runner.bounded import BoundedChildren, Bounds, Work
+from xaas_runner.bounded import NO_PROCESS, BoundedChildren, Bounds, Work
 from xaas_runner.contract import MAX_MESSAGE_BYTES, PROTOCOL, ErrorInfo
 from xaas_runner.lines import LineSocket
 from xaas_runner.nursery import Nursery, settle
@@ -149,6 +150,9 @@ class Evaluator:
             self._children.start(Work(_CHECK, lambda say: _check_each(rest, say), ended))
 
         def ended(lines: list[Any], blame: ErrorInfo) -> None:
+            if blame["type"] == NO_PROCESS:
+                self._say(client, {"id": id, "unavailable": blame["message"]})
+                return
             results.extend(lines[: len(scripts) - len(results)])
             if len(results) < len(scripts):
                 results.append({"reason": blame["message"], "line": None})
@@ -166,6 +170,8 @@ class Evaluator:
             match lines:
                 case [{"value": bool() | None as value, "error": dict() | None as error}]:
                     self._say(client, {"id": id, "value": value, "error": error})
+                case _ if blame["type"] == NO_PROCESS:
+                    self._say(client, {"id": id, "unavailable": blame["message"]})
                 case _:
                     self._say(client, {"id": id, "value": None, "error": blame})
 

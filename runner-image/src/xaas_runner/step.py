@@ -11,7 +11,8 @@ reports no changes; one that raised reports those it had made.
 
 `run_step` serves a process that is prepared already: forked by `warm`, or a container's
 (`container`). Its exit code is a hint only: 0 when the outcome was recorded or the step was told
-to leave, LEFT when it was stopped before it began.
+to leave, LAST_EXIT when it was recorded and no step follows, LEFT when it was stopped before it
+began.
 """
 
 import json
@@ -26,6 +27,7 @@ from xaas_runner.child_runs import Children, PipelineRuns, SDKRunners
 from xaas_runner.contract import (
     BEGIN_PATH,
     FINISH_PATH,
+    LAST_EXIT,
     MAX_MESSAGE_BYTES,
     WAIT_PATH,
     Answer,
@@ -114,8 +116,7 @@ class _Step:
         except Exception as defect:  # noqa: BLE001 - ours; a step that began is never lost by it
             self._stopper.end()
             finish = self._failed({"type": RUNNER_ERROR, "message": named(defect)})
-        self._deliver(finish, self._gateway)
-        return 0
+        return self._deliver(finish, self._gateway)
 
     # --- before the script ---
 
@@ -180,7 +181,7 @@ class _Step:
         return self._ended(before, run, elapsed_ms)
 
     def _objects(self, begun: BeginAnswer) -> dict[str, Any]:
-        children = Children(self._gateway, self._order.step)
+        children = Children(self._gateway, self._order.step, self._mask)
         return {
             "params": begun["params"],
             "logger": Logger(self._log),
@@ -217,25 +218,19 @@ class _Step:
         size = 0
         for op in changes(json.loads(before), after):
             if self._order.secrets and op["op"] == "set":
-                self._refuse_secrets(tuple(op["path"]), op["value"])
+                self._refuse_secrets(op)
             size += len(to_text(op).encode()) + 1
             if size > MAX_MESSAGE_BYTES - _ROOM_FOR_ERROR:
                 raise NotJson(tuple(op["path"][:1]), "has more and deeper edits than fit a message")
             delta.append(op)
         return delta
 
-    def _refuse_secrets(self, path: tuple[str | int, ...], value: Any) -> None:
-        if isinstance(value, dict):
-            items: Any = value.items()
-        elif isinstance(value, list):
-            items = enumerate(value)
-        else:
-            items = ()
-            texts = (str(value), *(key for key in path if isinstance(key, str)))
-            if any(self._mask.finds(text) for text in texts):
-                raise NotJson(path, "holds a secret's value; what is in params is stored")
-        for key, item in items:
-            self._refuse_secrets((*path, key), item)
+    def _refuse_secrets(self, op: DeltaOp) -> None:
+        path = tuple(op["path"])
+        named = next((path[: i + 1] for i, key in enumerate(path) if self._mask.finds(key)), None)
+        place = named or self._mask.place(op["value"], path)
+        if place is not None:
+            raise NotJson(place, "holds a secret's value; what is in params is stored")
 
     def _stopped(self, cause: Cause, elapsed_ms: int) -> FinishCall:
         error: ErrorInfo = {"type": cause.value, "message": MESSAGES[cause], "line": None}
@@ -255,15 +250,17 @@ class _Step:
     def _cut_off(self, cause: Cause) -> None:
         """Report and end the process: called from a signal handler, the script being anywhere."""
         # A connection of its own: the other one may be in the middle of something.
-        self._deliver(self._stopped(cause, self._elapsed_ms()), self._client())
-        os._exit(0)
+        os._exit(self._deliver(self._stopped(cause, self._elapsed_ms()), self._client()))
 
-    def _deliver(self, finish: FinishCall, gateway: GatewayClient) -> None:
+    def _deliver(self, finish: FinishCall, gateway: GatewayClient) -> int:
+        """Report the outcome; return the exit code."""
         self._log.close()
         try:
-            gateway.call(FINISH_PATH, finish)
+            answer = gateway.call(FINISH_PATH, finish)
         except Refused as refused:
             self._log.record("WARNING", f"the outcome wasn't taken: {refused}")
+            return 0
+        return LAST_EXIT if answer.get("next") is False else 0
 
     def _clean(self, error: ErrorInfo) -> ErrorInfo:
         """Return the error without secrets, without text that isn't Unicode, and not too long."""

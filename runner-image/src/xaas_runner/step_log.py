@@ -14,7 +14,7 @@ import os
 import re
 import time
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 MAX_LOG_BYTES: Final = 8 * 1024 * 1024
 """All that one step may write."""
@@ -22,12 +22,14 @@ MAX_LOG_BYTES: Final = 8 * 1024 * 1024
 MAX_MESSAGE_CHARACTERS: Final = 64 * 1024
 """Longest record; also how long a printed line may grow before it is written."""
 
+Path = tuple[str | int, ...]
+
 MASK: Final = "***"
 SHORTEST_SECRET: Final = 4
 """Shorter values aren't masked: they would blot out half of the log and show what they are."""
 
 LONG_SECRET: Final = 8
-"""A shorter value inside a longer text is likely part of a word (`test` in `latest`)."""
+"""A shorter value within a word is likely part of it (`test` in `latest`)."""
 
 # All that some reader takes for the end of a line, the other control characters, and ESC but for
 # colours (a terminal's other sequences can hide lines).
@@ -44,10 +46,11 @@ class Mask:
         forms: set[str] = set()
         for value in values:
             for form in (value, value.strip()):
-                forms |= {form, repr(form)[1:-1], json.dumps(form)[1:-1]}
+                forms |= {form, repr(form)[1:-1], ascii(form)[1:-1], json.dumps(form)[1:-1]}
                 forms.add(json.dumps(form, ensure_ascii=False)[1:-1])
         # The longest first: one secret may begin with another.
         self._forms = sorted((f for f in forms if len(f) >= SHORTEST_SECRET), key=len, reverse=True)
+        self._telling = [re.compile(_telling(form)) for form in self._forms]
 
     def hide(self, text: str) -> str:
         """Return the text with every secret replaced by MASK."""
@@ -57,10 +60,35 @@ class Mask:
         return text
 
     def finds(self, text: str) -> bool:
-        """Whether the text is a secret, or holds one that is long enough to be no accident."""
-        return any(
-            form == text or (len(form) >= LONG_SECRET and form in text) for form in self._forms
-        )
+        """Whether the text holds a secret that isn't there by accident."""
+        return any(pattern.search(text) for pattern in self._telling)
+
+    def place(self, value: Any, path: Path = ()) -> Path | None:
+        """Where in a JSON value, itself at `path`, a text or a key first holds a secret."""
+        items: Iterable[tuple[str | int, Any]] = ()
+        if isinstance(value, dict):
+            items = value.items()
+        elif isinstance(value, list):
+            items = enumerate(value)
+        elif self.finds(str(value)):
+            return path
+        for key, item in items:
+            if isinstance(key, str) and self.finds(key):
+                return (*path, key)
+            found = self.place(item, (*path, key))
+            if found is not None:
+                return found
+        return None
+
+
+def _telling(form: str) -> str:
+    """The pattern of a text that gives the secret away: a short one counts where words begin."""
+    pattern = re.escape(form)
+    if len(form) < LONG_SECRET:
+        before = r"(?<![^\W_])" if form[0].isalnum() else ""
+        after = r"(?![^\W_])" if form[-1].isalnum() else ""
+        pattern = before + pattern + after
+    return pattern
 
 
 class StepLog:

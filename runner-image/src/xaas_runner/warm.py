@@ -31,10 +31,14 @@ From the warm process (`id` repeats the call's):
 the gateway recorded. `oom_hint`: SIGKILL that wasn't asked for here; `cpu_hint`: the CPU limit
 ended it. `id` is the server's name for one process; it may be used again after `exited`.
 
-A child's lock file holds its pid as text and is locked (`flock`, exclusive) for as long as the
-process lives, whoever else has died: a server that starts finds out by trying the lock
-(`LOCK_EX | LOCK_NB`). When the step ends in order, its exit code follows the pid: `123 0`. The log file is appended to. The scratch folder is made by the child and
-removed here when it is over.
+A child's lock file is locked (`flock`, exclusive) for as long as the process lives, whoever else
+has died: a server that starts finds out by trying the lock (`LOCK_EX | LOCK_NB`). Its first line
+says whose it is: `<id>` from before the fork, `<id> <pid>` from the child's first moment and, when
+the step has ended in order, `<id> <pid> <exit code>`. The file may be used again for another child
+when this one is gone; what is left behind the first line means nothing.
+
+The log file is appended to; its folder is made. The scratch folder is made by the child and removed
+here when it is over.
 
 When the server's end of the socket closes, the warm process ends at once and leaves its children
 alone: each is a session of its own, goes on, and delivers to the server that comes next. Their
@@ -138,9 +142,9 @@ class Warm:
         lock = os.open(spawn.lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-            log = os.open(spawn.log_path, flags, 0o600)
+            log = _open_log(spawn.log_path)
             try:
+                _sign(lock, spawn.id)
                 pid = self._nursery.fork(
                     lambda: _be_step(spawn, lock, log),
                     lambda ended: self._exited(spawn, ended),
@@ -168,7 +172,10 @@ class Warm:
         limit = spawn.limits.cpu_seconds
         killed = ended.signal == signal.SIGKILL and not asked
         over_cpu = limit is not None and ended.cpu_seconds >= limit
-        shutil.rmtree(spawn.scratch, ignore_errors=True)
+        try:
+            os.rmdir(spawn.scratch)
+        except OSError:
+            shutil.rmtree(spawn.scratch, ignore_errors=True)
         self._say(
             {
                 "event": "exited",
@@ -204,10 +211,23 @@ def _read_spawn(message: dict[str, Any]) -> Spawn:
     )
 
 
+def _open_log(path: str) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o600)
+    except FileNotFoundError:  # the first of its folder
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        return os.open(path, flags, 0o600)
+
+
+def _sign(lock: int, *parts: object) -> None:
+    """Write a lock file's first line, in one go: nobody ever reads half of it."""
+    os.pwrite(lock, " ".join(map(str, parts)).encode() + b"\n", 0)
+
+
 def _be_step(spawn: Spawn, lock: int, log: int) -> int:
     """The child: from the fork to its exit code."""
-    os.ftruncate(lock, 0)
-    os.write(lock, str(os.getpid()).encode())
+    _sign(lock, spawn.id, os.getpid())
     nothing = os.open("/dev/null", os.O_RDONLY)
     for source, target in ((nothing, 0), (log, 1), (log, 2)):
         os.dup2(source, target)
@@ -221,7 +241,7 @@ def _be_step(spawn: Spawn, lock: int, log: int) -> int:
     lockdown.lock_down(spawn.limits, scratch=spawn.scratch)
     code = run_step(spawn.order)
     with contextlib.suppress(OSError):
-        os.write(lock, f" {code}".encode())
+        _sign(lock, spawn.id, os.getpid(), code)
     return code
 
 

@@ -29,7 +29,8 @@ class Attempt:
         if path == "/v1/finish":
             assert self.begun[step] == call["nonce"]
             self.finished[step] = call
-            return {"answer": "recorded"}
+            follows = call["outcome"] == "succeeded" and step != max(self.scripts)
+            return {"answer": "recorded", "next": follows}
         earlier = [each for each in self.scripts if each < step]
         if any(each not in self.finished for each in earlier):
             self.waiting.add(step)

@@ -3,6 +3,8 @@
 import time
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from xaas_runner.contract import CHILD_PATH
 
 if TYPE_CHECKING:
@@ -48,6 +50,20 @@ await q.recovery()
     assert waits == [{"call": "get", "id": "r-1", "patience_ms": 10_000, "until_rest": True}] * 3
     assert load == {"call": "get", "id": "r-2", "patience_ms": 0}
     assert (cancel["operation"], recovery["operation"]) == ("cancel", "recovery")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "await PipelineRun.create('other', parameters={'a': [1, secrets['key']]})",
+        "await (await SDKRunner.load()).task(a=[1, 'x' + secrets['key']])",
+    ],
+)
+def test_a_secret_in_what_a_run_is_given(steps: "Steps", gateway: "Gateway", call: str) -> None:
+    finish = steps.run(call, secrets={"key": "s3cr3t-value"})
+    assert finish["error"]["type"] == "Error"
+    assert "parameters['a'][1] holds a secret's value" in finish["error"]["message"]
+    assert gateway.said(CHILD_PATH) == []
 
 
 def test_a_task_on_its_own(steps: "Steps", gateway: "Gateway") -> None:

@@ -15,6 +15,7 @@ import pytest
 import RestrictedPython
 
 import xaas_runner
+from xaas_runner.evaluate import Evaluator, _Client
 
 if TYPE_CHECKING:
     from tests.runner.step.conftest import Child
@@ -270,3 +271,29 @@ def test_a_listening_socket_serves_several(folder: Path) -> None:
             client.close()
         process.terminate()
         assert process.wait(5) == 0
+
+
+class FullMachine:
+    """A nursery on a machine that has no room for a process, and where time flies."""
+
+    def fork(self, *_: Any, **__: Any) -> int:
+        raise BlockingIOError("no room")
+
+    def after(self, _: float, call: Callable[[], None]) -> int:
+        call()
+        return 0
+
+
+def test_no_process_to_be_had_is_no_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the machine's fault and may pass: neither a script nor a condition is to blame."""
+    monkeypatch.setattr("xaas_runner.evaluate.Nursery", FullMachine)
+    served = Evaluator()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        for call in (
+            {"call": "check", "scripts": [{"source": "1", "kind": "script"}]},
+            {"call": "evaluate", "source": "1", "objects": {}},
+        ):
+            served._answer(_Client(theirs), json.dumps({"id": 1, **call}).encode())
+        answers = [json.loads(line) for line in ours.recv(65536).splitlines()]
+    assert answers == [{"id": 1, "unavailable": "no process can be made: no room"}] * 2

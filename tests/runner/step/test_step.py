@@ -198,6 +198,10 @@ raise ValueError('raised ' + s + repr(s))
         ("params['a'] = {secrets['key']: 1}", "params['a']['***']"),
         ("params['n'] = int(secrets['number'])", "params['n']"),
         ("params['s'] = secrets['short']", "params['s']"),
+        ("params['s'] = f'a {secrets[\"short\"]}.'", "params['s']"),
+        ("params['s'] = 'user:' + secrets['short'] + '@host'", "params['s']"),
+        ("params['a'] = {secrets['key']: {}}", "params['a']['***']"),
+        ("params[secrets['key']] = []", "params['***']"),
     ],
 )
 def test_a_secret_in_params_fails_the_step(steps: "Steps", script: str, place: str) -> None:

@@ -46,7 +46,7 @@ def test_a_step_from_spawn_to_exit(steps: "Steps", gateway: "Gateway") -> None:
     gateway.wait_for(BEGIN_PATH)
     until(lambda: "up" in steps.log())
     assert is_locked(steps.lock_path)
-    assert steps.lock_path.read_text() == str(steps.pid)
+    assert steps.lock_path.read_text() == f"{steps.id} {steps.pid}\n"
     assert os.getsid(steps.pid) == steps.pid
     assert steps.scratch.is_dir()
     assert steps.scratch.stat().st_mode & 0o777 == 0o700
@@ -63,6 +63,7 @@ def test_a_step_from_spawn_to_exit(steps: "Steps", gateway: "Gateway") -> None:
         "cpu_hint": False,
     }
     assert not is_locked(steps.lock_path)
+    assert steps.lock_path.read_text() == f"{steps.id} {steps.pid} 0\n"
     assert not steps.scratch.exists()
     assert steps.kill(signal.SIGTERM)["alive"] is False
 
@@ -121,10 +122,51 @@ def test_what_cannot_be_understood_is_refused(
 
 def test_a_log_that_cannot_be_opened_is_refused(steps: "Steps", gateway: "Gateway") -> None:
     gateway.serve("pass")
-    answer = steps.spawn(log_path=str(steps.folder / "no" / "folder"))
+    in_the_way = steps.folder / "in the way"
+    in_the_way.touch()
+    answer = steps.spawn(log_path=str(in_the_way / "1.log"))
     assert answer["event"] == "refused"
-    assert "FileNotFoundError" in answer["error"]
+    assert "NotADirectoryError" in answer["error"]
     assert not is_locked(steps.lock_path)
+    assert steps.lock_path.read_text() == ""
+
+
+def test_the_folder_of_the_log_is_made(steps: "Steps", gateway: "Gateway") -> None:
+    gateway.serve("print('here')")
+    path = steps.folder / "logs" / "1.log"
+    steps.spawn(log_path=str(path))
+    steps.exited()
+    assert path.read_text() == "here\n"
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_lock_file_is_used_again(steps: "Steps", gateway: "Gateway") -> None:
+    gateway.serve("pass")
+    path = steps.folder / "used.lock"
+    path.write_text("an-earlier-process-of-a-much-longer-name 4194303 143\n")
+    steps.spawn(lock_path=str(path))
+    steps.exited()
+    assert path.read_text().splitlines()[0] == f"{steps.id} {steps.pid} 0"
+
+
+@pytest.mark.parametrize(("follows", "code"), [(True, 0), (False, 10), (None, 0)])
+def test_the_exit_code_tells_that_nothing_follows(
+    steps: "Steps", gateway: "Gateway", follows: bool | None, code: int
+) -> None:
+    more = {} if follows is None else {"next": follows}
+    gateway.answers[FINISH_PATH] = [lambda message: {"answer": "recorded", **more}]
+    steps.start("pass")
+    assert steps.exited()["code"] == code
+
+
+def test_a_scratch_folder_in_use_is_removed_too(steps: "Steps", gateway: "Gateway") -> None:
+    gateway.serve("pass")
+    left = steps.folder / "left"
+    (left / "folder").mkdir(parents=True)
+    (left / "folder" / "file").touch()
+    steps.spawn(scratch=str(left))
+    steps.exited()
+    assert not left.exists()
 
 
 def test_a_line_that_is_no_json(start_child: Callable[[str], "Child"]) -> None:
