@@ -111,9 +111,42 @@ class TestSize:
 
 
 async def test_many_mistakes_give_a_short_answer(http: httpx.AsyncClient) -> None:
-    body = {"category": "c", "name": "x", "tasks": [{"ref": 1}] * 2000}
-    found = problem(await http.post("/pipelines", json=body), 422, "invalid-request")
-    assert len(found["errors"]) == 50
+    body = {f"field{number}": 1 for number in range(2000)}
+    for path in ("/pipelines", RUNS):
+        found = problem(await http.post(path, json=body), 422, "invalid-request")
+        assert places(found) == [f"field{number}" for number in range(50)]
+        assert len(found["detail"]) < 1000
+
+
+async def test_many_bad_scripts_give_a_short_answer(http: httpx.AsyncClient) -> None:
+    steps = [{"doScript": f"import no_such_{number}"} for number in range(200)]
+    body = {"category": "c", "name": "x", "steps": steps}
+    found = problem(await http.post("/pipelinetasks", json=body), 422, "refused")
+    assert places(found) == [f"steps[{number}].doScript" for number in range(50)]
+    assert found["detail"].endswith("and 195 more")
+
+
+@pytest.mark.parametrize("item", [b"1", b"{}", b'{"ref":1}'])
+@pytest.mark.parametrize("opening", [b"", b'{"ref":"a","name":"b","dependsOn":['])
+async def test_a_list_stops_at_its_first_mistake(
+    http: httpx.AsyncClient, opening: bytes, item: bytes
+) -> None:
+    """Noting each of a hundred thousand takes seconds and gigabytes."""
+    items = b",".join([item] * 100_000)
+    closing = b"]}" if opening else b""
+    body = b'{"category":"c","name":"x","tasks":[' + opening + items + closing + b"]}"
+    answer = await http.post("/pipelines", content=body, headers=JSON)
+    found = problem(answer, 422, "invalid-request")
+    place = "tasks[0].dependsOn[0]" if opening else "tasks[0]"
+    assert 1 <= len(found["errors"]) <= 3
+    assert all(shown.startswith(place) for shown in places(found))
+
+
+async def test_definitions_far_too_large_aren_t_looked_at(http: httpx.AsyncClient) -> None:
+    body = b'{"category":"c","name":"x","tasks":[' + b",".join([b"1"] * 1_000_000) + b"]}"
+    found = problem(await http.post("/pipelines", content=body, headers=JSON), 422, "refused")
+    assert places(found) == ["body"]
+    assert "1048576" in found["detail"]
 
 
 @pytest.mark.parametrize(

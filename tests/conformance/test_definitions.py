@@ -328,6 +328,9 @@ class TestIdempotencyKey:
         product.rest.refuse("POST", "/pipelineruns", 409, json=other, headers=key)
         found = product.rest.get("pipelineruns", pipeline=planned.pipeline)["items"]
         assert {run["instance_id"] for run in found} == ids
+        product.rest.send("DELETE", path("pipelines", planned.pipeline))
+        answer = product.rest.send("POST", "/pipelineruns", json=body, headers=key)
+        assert (answer.status_code, answer.json().get("instance_id")) == (201, *ids), answer.text
         product.adopt(ids.pop(), planned).wait("complete")
 
     def test_one_run_for_many_at_once(self, product: Product) -> None:

@@ -174,6 +174,17 @@ async def test_a_key_makes_one_run(store: Store) -> None:
     assert uids(await store.list_runs(HERE, Query())) == [run.meta.uid]
 
 
+async def test_a_key_is_recalled(store: Store) -> None:
+    key = Idempotency("key", "digest")
+    assert await store.recall_run(HERE, key) is None
+    assert await store.recall_run(HERE, key) is None
+    run = await store.create_run(HERE, run_spec("p"), Target.PIPELINE, None, key)
+    assert await store.recall_run(HERE, key) == run
+    assert await store.recall_run("elsewhere", key) is None
+    with pytest.raises(KeyReused, match="key"):
+        await store.recall_run(HERE, Idempotency("key", "other"))
+
+
 async def test_lists_have_no_history_and_no_hidden_runs(store: Store) -> None:
     run = await make(store)
     hidden = await store.create_run(HERE, run_spec("t"), Target.TASK, None, None)

@@ -122,7 +122,7 @@ async def test_the_conditions_input_and_tasks(bench: Bench) -> None:
     assert record.verdict.value is False
 
 
-async def test_if_a_condition_cant_be_asked_now_nothing_is_written(bench: Bench) -> None:
+async def test_if_a_condition_cant_be_asked_now_nothing_follows(bench: Bench) -> None:
     async def away(condition: Any, params: Any, tasks: Any) -> Any:
         raise Unavailable("no evaluator")
 
@@ -131,12 +131,38 @@ async def test_if_a_condition_cant_be_asked_now_nothing_is_written(bench: Bench)
     request = Request("1", Operation.RUN)
     run = await bench.store.create_run(NAMESPACE, run_spec("p"), Target.PIPELINE, request, None)
     bench.uid = run.meta.uid
+    assert await bench.reconcile() == bench.clock.now(), "the operation's answer waits for nobody"
+    started = await bench.run()
+    assert started.pending_request is None
+    assert started.status.summary.state == "processing"
     with pytest.raises(Unavailable):
         await bench.reconcile()
-    assert await bench.run() == run
+    assert await bench.run() == started
     bench.evaluator.evaluate = evaluate  # type: ignore[method-assign]
     await bench.reconcile()
-    assert await bench.state() == "processing"
+    assert [order.ref for order in bench.launcher.orders] == ["a"]
+
+
+async def test_what_is_decided_doesnt_wait_for_many_conditions(bench: Bench) -> None:
+    asked: list[str] = []
+    evaluate = bench.evaluator.evaluate
+
+    async def counted(condition: Any, params: Any, tasks: Any) -> Any:
+        asked.append(condition.source)
+        return await evaluate(condition, params, tasks)
+
+    bench.evaluator.evaluate = counted  # type: ignore[method-assign]
+    entries = [entry(f"t{number}", condition="true") for number in range(6)]
+    tasks = [task_spec(f"t{number}") for number in range(6)]
+    await bench.define(*tasks, pipeline_spec("p", *entries))
+    request = Request("1", Operation.RUN)
+    run = await bench.store.create_run(NAMESPACE, run_spec("p"), Target.PIPELINE, request, None)
+    bench.uid = run.meta.uid
+    counts = []
+    for _ in range(4):
+        again = await bench.reconcile() == bench.clock.now()
+        counts.append((len(asked), again))
+    assert counts == [(0, True), (4, True), (6, False), (6, False)]
 
 
 async def test_parallel_edits_of_one_path_are_a_warning_naming_path_and_refs(bench: Bench) -> None:

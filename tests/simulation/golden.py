@@ -155,7 +155,16 @@ GOLDEN: Mapping[str, Golden] = {
         _scenario(A, B, definitions_after=5_000), "complete a:s/p b:s/p"
     ),
     "definitions never come": Golden(
-        _scenario(A, begin=False, definitions_after=None, follow=("cancel",)), "cancelled"
+        _scenario(A, begin=False, definitions_after=None, follow=("cancel", "run")), "cancelled"
+    ),
+    "cancelled before it is planned": Golden(
+        _scenario(
+            A,
+            begin=False,
+            definitions_after=9_000,
+            operations=((1_000, "cancel"), (12_000, "run")),
+        ),
+        "cancelled a:p/p",
     ),
     "deleted in flight": Golden(
         _scenario(A, B, operations=((1_000, "delete"),)), "removed", steady=False

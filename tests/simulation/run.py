@@ -25,7 +25,7 @@ from tests.simulation.mutations import MUTATIONS, caught_by
 from tests.simulation.scenarios import playbook, scenario
 from tests.simulation.world import World
 
-MUTANT_SEEDS = 5_000
+MUTANT_SEEDS = 10_000
 """Seeds within which each defect must be found."""
 
 

@@ -81,7 +81,8 @@ class Weather:
         ways = Mishaps(delay=random.randint(0, 600))
         if self.may(faults.dies):
             dies = random.choice((random.randint(0, 900), random.randint(0, 30_000)))
-            ways = replace(ways, dies=dies, erased=random.random() < faults.erased)
+            alone, traceless = random.random() < 0.3, random.random() < faults.erased
+            ways = replace(ways, dies=dies, alone=alone, erased=traceless)
         if self.may(faults.again):
             ways = replace(ways, again=random.randint(0, 3_000))
         if self.may(faults.unseen):

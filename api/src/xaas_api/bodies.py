@@ -3,6 +3,10 @@
 A body is read as it arrives and refused as soon as it is too large, before anything is parsed. It
 must be UTF-8 and JSON as RFC 8259 has it: no NaN or Infinity, no number that overflows, and no key
 twice in one object, since two readers may take different ones of them.
+
+Whatever is sent, reading it is bounded: lists stop at their first wrong entry (`fail_fast` in the
+models), and what is far too large is refused before the model sees it, which would note every
+single thing that is wrong.
 """
 
 import json
@@ -13,18 +17,28 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from xaas_api import errors
-from xaas_core.admission import Problem
+from xaas_api.answers import encode
+from xaas_core.admission import Problem, Refused, too_large
 
 MAX_BODY: Final = 4 * 1024 * 1024
 """Bytes of a request's body."""
 
+MAX_DIGITS: Final = 10_000
+"""Digits of an integer that is read: far more than any is allowed, few enough to be read fast."""
+
 M = TypeVar("M", bound=BaseModel)
 
 
-async def read(request: Request, model: type[M]) -> M:
-    """The body as `model`. Raises ApiError: 413, 415, or 422 naming every place that is wrong."""
+async def read(request: Request, model: type[M], most: int = MAX_BODY) -> M:
+    """The body as `model`. Raises ApiError: 413, 415, or 422 naming the places that are wrong.
+
+    `most`: bytes that it may have as compact JSON. Raises Refused if it has more.
+    """
     body = await _receive(request)
-    _check_json(body)
+    value = _parse(body)
+    if len(body) > most and (size := len(encode(value))) > most:
+        raise Refused([too_large(size)])
+    _check_fields(value, model)
     try:
         return model.model_validate_json(body, strict=True)
     except ValidationError as error:
@@ -64,14 +78,25 @@ def _too_large() -> errors.ApiError:
     return errors.ApiError(errors.ProblemType.BODY_TOO_LARGE, text)
 
 
-def _check_json(body: bytes) -> None:
-    """What a lenient parser would let pass."""
+def _check_fields(value: Any, model: type[BaseModel]) -> None:
+    """Refuse an object with more unknown fields than are listed."""
+    if isinstance(value, dict):
+        known = {field.alias or name for name, field in model.model_fields.items()}
+        unknown = [name for name in value if name not in known]
+        if len(unknown) > errors.MAX_PROBLEMS:
+            listed = unknown[: errors.MAX_PROBLEMS]
+            raise errors.invalid([Problem(name, errors.UNKNOWN_FIELD) for name in listed])
+
+
+def _parse(body: bytes) -> Any:
+    """The body, without what a lenient parser would let pass."""
     try:
-        json.loads(
+        return json.loads(
             body.decode(),
             object_pairs_hook=_unique,
             parse_constant=_no_constant,
             parse_float=_finite,
+            parse_int=_short,
         )
     except RecursionError:
         raise _not_json("it is nested too deeply") from None
@@ -102,6 +127,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} isn't JSON")
+
+
+def _short(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"the integer {text[:40]}… has {len(text)} digits; write it as a string")
+    return int(text)
 
 
 def _finite(text: str) -> float:

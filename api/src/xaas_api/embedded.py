@@ -44,6 +44,7 @@ from xaas_local.clock import SystemClock
 from xaas_local.data import DataDir, DataDirError
 from xaas_local.evaluator import ProcessEvaluator
 from xaas_local.launcher import ProcessLauncher
+from xaas_local.layers import layers
 from xaas_local.logs import FileLogs
 from xaas_local.store import SqliteStore
 
@@ -243,6 +244,7 @@ async def serve(settings: Settings) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         say(f"xaas listens on {server.url} (docs: {server.url}/docs; data: {settings.data})")
+        telling = asyncio.create_task(tell_layers())
         # What is loaded now stays: the collector needn't look at it again and again.
         gc.collect()
         gc.freeze()
@@ -255,6 +257,13 @@ async def serve(settings: Settings) -> None:
         if failed.done():
             failed.result()
         failed.cancel()
+        await _cancelled(telling)
+
+
+async def tell_layers() -> None:
+    """Tell which layers every step has around it here (docs/security.md)."""
+    for layer, state in (await layers()).items():
+        say(f"  each step's {layer}: {state}")
 
 
 def say(text: str) -> None:

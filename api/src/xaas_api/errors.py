@@ -29,6 +29,11 @@ from xaas_core.ports import (
 MEDIA_TYPE: Final = "application/problem+json"
 URN: Final = "urn:xaas:problem:"
 
+MAX_PROBLEMS: Final = 50
+"""Problems listed in one answer: enough to mend, not enough to be a burden."""
+
+UNKNOWN_FIELD: Final = "unknown field"
+
 
 class ProblemType(StrEnum):
     """Kinds of errors; `urn:xaas:problem:<value>` never changes its meaning."""
@@ -135,8 +140,8 @@ def as_api_error(error: Exception) -> ApiError:
         return ApiError(ProblemType.INTERNAL_ERROR, "the server's log says what happened")
     return ApiError(
         kind,
-        str(error),
-        errors=error.problems if isinstance(error, Refused) else (),
+        _detail(error.problems) if isinstance(error, Refused) else str(error),
+        errors=error.problems[:MAX_PROBLEMS] if isinstance(error, Refused) else (),
         headers={"retry-after": "1"} if STATUS[kind] == HTTPStatus.SERVICE_UNAVAILABLE else {},
         extra=_not_allowed(error) if isinstance(error, NotAllowed) else {},
     )
@@ -165,17 +170,17 @@ def problem_response(error: ApiError) -> Response:
 
 def invalid(problems: Sequence[Problem]) -> ApiError:
     """A request that its schema refuses."""
+    return ApiError(ProblemType.INVALID_REQUEST, _detail(problems), errors=problems)
+
+
+def _detail(problems: Sequence[Problem]) -> str:
     detail = "; ".join(str(problem) for problem in problems[:5])
-    return ApiError(ProblemType.INVALID_REQUEST, detail, errors=problems)
+    return detail if len(problems) <= 5 else f"{detail}; and {len(problems) - 5} more"
 
 
 def invalid_at(place: str, message: str) -> ApiError:
     """A request that is wrong in one place."""
     return invalid([Problem(place, message)])
-
-
-MAX_PROBLEMS = 50
-"""Problems listed in one answer: enough to mend, not enough to be a burden."""
 
 
 def problems_of(error: ValidationError) -> list[Problem]:
@@ -201,7 +206,7 @@ def place_of(location: Sequence[str | int]) -> str:
 def message_of(kind: str, message: str) -> str:
     """A plain sentence for what pydantic says."""
     if kind == "extra_forbidden":
-        return "unknown field"
+        return UNKNOWN_FIELD
     if kind == "missing":
         return "required, but missing"
     return message.removeprefix("Value error, ")

@@ -80,13 +80,13 @@ class Admission:
             for ref, name in missing
         ]
         if problems or size > MAX_DEFINITIONS:
-            raise Refused(problems or [_too_large(size)])
+            raise Refused(problems or [too_large(size)])
 
     async def _admit_task(self, spec: PipelineTaskSpec) -> None:
         problems: list[Problem] = []
         size = len(encode(spec.as_written()).encode())
         if size > MAX_DEFINITIONS:
-            raise Refused([_too_large(size)])
+            raise Refused([too_large(size)])
         allowed = tuple(spec.allowed_imports or ())
         places, scripts = [], []
         for index, step in enumerate(spec.steps):
@@ -107,7 +107,7 @@ class Admission:
             raise Refused([Problem(f"tasks[{index}].{error.field}", str(error))]) from None
         _, size = await self._tasks_of(namespace, spec)
         if size > MAX_DEFINITIONS:
-            raise Refused([_too_large(size)])
+            raise Refused([too_large(size)])
         places, scripts = [], []
         for index, task in enumerate(spec.tasks):
             if task.condition is not None:
@@ -147,9 +147,10 @@ class Admission:
         ]
 
 
-def _too_large(size: int) -> Problem:
+def too_large(size: int) -> Problem:
+    """Definitions of `size` bytes are more than one pipeline may have."""
     text = f"the definitions take {size} bytes as JSON; one pipeline may have {MAX_DEFINITIONS}"
-    return Problem("", text)
+    return Problem("body", text)
 
 
 def _repeated_secrets(spec: PipelineTaskSpec) -> list[Problem]:

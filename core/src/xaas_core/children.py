@@ -88,15 +88,16 @@ class Children:
         spec = PipelineRunSpec(name=call["name"], parameters=call["parameters"])
         target = KINDS[call["kind"]]
         namespace = parent.meta.namespace
-        await self._admission.admit_run(namespace, spec, target)
         owner = instance_id(runner.run, runner.ref, runner.side)
         key = f"child/{owner}/{runner.attempt}/{call['key']}"
         digest = hashlib.sha256(encode([spec.name, spec.parameters, target]).encode()).hexdigest()
-        # A request's id that is derived like the key: asked for again, it starts nothing twice.
-        request = Request(f"{key}/run", Operation.RUN) if call.get("run") else None
-        run = await self._store.create_run(
-            namespace, spec, target, request, Idempotency(key, digest)
-        )
+        idempotency = Idempotency(key, digest)
+        run = await self._store.recall_run(namespace, idempotency)
+        if run is None:
+            await self._admission.admit_run(namespace, spec, target)
+            # A request's id that is derived like the key: asked for again, it starts nothing twice.
+            request = Request(f"{key}/run", Operation.RUN) if call.get("run") else None
+            run = await self._store.create_run(namespace, spec, target, request, idempotency)
         return _shown(run)
 
     async def _child(self, parent: Run, call: ChildCall) -> Run:

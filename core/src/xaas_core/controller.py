@@ -11,13 +11,16 @@ from xaas_core.tokens import Tokens
 RESYNC = 30.0
 """Seconds between looks at every live run, in case a trigger was lost outside of our sight."""
 
+WORKERS = 64
+"""Runs worked on at once: many may wait for their conditions, and others must go on meanwhile."""
+
 log = logging.getLogger(__name__)
 
 
 class Controller:
     """Reconciles every live run, for ever."""
 
-    def __init__(self, ports: Ports, tokens: Tokens, workers: int = 8) -> None:
+    def __init__(self, ports: Ports, tokens: Tokens, workers: int = WORKERS) -> None:
         self._ports = ports
         self._reconciler = Reconciler(ports, tokens)
         self.queue = KeyedQueue(self._reconcile, self._failed, workers)

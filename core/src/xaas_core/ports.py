@@ -186,6 +186,12 @@ class Store(Protocol):
     ) -> Run:
         """Raises KeyReused. A known key gives the run made then."""
 
+    async def recall_run(self, namespace: str, idempotency: Idempotency) -> Run | None:
+        """The run made with a known key; None if the key is new. Raises KeyReused.
+
+        Asked before a run is admitted: what it referred to may be gone since then.
+        """
+
     async def get_run(self, uid: str) -> Run:
         """With its history. Raises NotFound."""
 
@@ -270,7 +276,11 @@ class RunnerKey:
 
 
 class Launcher(Protocol):
-    """Starts and ends runners, and says what it sees of them. Forgets nothing by a restart."""
+    """Starts and ends runners, and says what it sees of them. Forgets nothing by a restart.
+
+    The processes of a runner are one: when one of them ends without its step's outcome recorded,
+    the others are ended too. Otherwise the next step's would wait for ever.
+    """
 
     async def start(self, order: LaunchOrder) -> None:
         """Idempotent by run, ref, side, attempt and launch. A runner that can't be started is

@@ -30,6 +30,9 @@ from xaas_core.ports import (
 )
 from xaas_core.tokens import Tokens
 
+CONDITIONS_AT_ONCE = 4
+"""Conditions, of up to a second each, that are evaluated before what is decided is written."""
+
 REPLAN_AFTER = 2_000
 """Milliseconds until a run whose definitions are missing looks for them again."""
 
@@ -44,6 +47,7 @@ class Gathered:
         self.sightings: Mapping[Key, Sighting] = {}
         self.verdicts: dict[Key, Verdict] = {}
         self.warnings = list(run.status.warnings)
+        self.planned = True
         self.new_plan = False
         self.missing: str | None = None
 
@@ -67,6 +71,8 @@ class Reconciler:
         except NotFound:
             return None  # removed, be it while this was under way
         await self._act(gathered, decision)
+        if decision.questions:
+            decision.wake(self._ports.clock.now())
         if gathered.missing is not None and _is_pending(decision) and not decision.remove:
             decision.wake(self._ports.clock.now() + REPLAN_AFTER)
         return decision.wake_at
@@ -77,7 +83,8 @@ class Reconciler:
         plan = await store.plan(uid)
         gathered = Gathered(run, plan or Plan(run.spec.name, ()), {})
         if plan is None:
-            await self._make_plan(gathered)
+            # One that was cancelled before it was planned needs no plan any more.
+            gathered.planned = not run.history and await self._make_plan(gathered)
             return gathered
         gathered.records = await store.records(uid)
         # Runners are looked at after the records were read: whatever a runner reports before it is
@@ -91,21 +98,34 @@ class Reconciler:
             gathered.sightings = await self._ports.launcher.sight(uid, runners)
         return gathered
 
-    async def _make_plan(self, gathered: Gathered) -> None:
+    async def _make_plan(self, gathered: Gathered) -> bool:
         try:
             gathered.plan = await make_plan(self._ports.store, gathered.run)
             gathered.new_plan = True
         except Missing as missing:
             gathered.missing = str(missing)
+        return gathered.new_plan
 
     async def _decide(self, gathered: Gathered) -> Decision:
-        """Decide; as long as the engine has questions, answer them and decide again."""
+        """Decide; as long as the engine has questions, answer them and decide again.
+
+        Conditions take time. So that no operation waits long for its answer, an answer is written
+        before any of them is evaluated, and only some are evaluated at a time: the decision then
+        keeps questions, which the next call answers.
+        """
+        conditions = CONDITIONS_AT_ONCE
         while True:
             decision = decide(self._facts(gathered))
-            if not decision.questions:
-                return decision
             assert decision.after is not None
-            for key in decision.questions:
+            slow = [key for key in decision.questions if _has_condition(gathered.plan, key)]
+            if decision.reply is not None:
+                conditions = 0
+            held = slow[conditions:]
+            answered = [key for key in decision.questions if key not in held]
+            if not answered:
+                return decision
+            conditions -= len(slow) - len(held)
+            for key in answered:
                 gathered.verdicts[key] = await self._verdict(gathered, decision, key)
 
     def _facts(self, gathered: Gathered) -> Facts:
@@ -195,6 +215,11 @@ class Reconciler:
             await self._ports.store.remove_run(uid)
 
 
+def _has_condition(plan: Plan, key: Key) -> bool:
+    ref, side = key
+    return side is Side.DO and plan.by_ref[ref].condition is not None
+
+
 def _is_pending(decision: Decision) -> bool:
     return decision.after is not None and decision.after.state is RunState.PENDING
 
@@ -217,7 +242,7 @@ def _status(gathered: Gathered, decision: Decision) -> RunStatus:
         summary=summary,
         warnings=tuple(gathered.warnings),
         reply=decision.reply or before.reply,
-        planned=gathered.missing is None,
+        planned=gathered.planned,
     )
 
 

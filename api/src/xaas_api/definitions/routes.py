@@ -17,6 +17,7 @@ from xaas_api.openapi import WITH_BODY, body, gives, problems
 from xaas_api.paths import in_path
 from xaas_api.queries import DefinitionList, IdempotencyKey, IfMatch, InNamespace, NamePath
 from xaas_api.services import Services
+from xaas_core.admission import MAX_DEFINITIONS
 from xaas_core.models.objects import Definition, DefinitionSpec
 from xaas_core.ports import SPECS, Conflict, Idempotency, Kind
 
@@ -74,7 +75,7 @@ class Definitions:
     ) -> Response:
         """Create it; its name must be new."""
         namespace = query.namespace or self._namespace
-        spec = await bodies.read(request, SPECS[self._kind])
+        spec = await bodies.read(request, SPECS[self._kind], MAX_DEFINITIONS)
         await self._admission.admit(self._kind, namespace, spec)
         idempotency = None
         if idempotency_key is not None:
@@ -107,7 +108,7 @@ class Definitions:
     ) -> Response:
         """Replace it. Runs under way keep what they started with."""
         namespace = query.namespace or self._namespace
-        spec = await bodies.read(request, SPECS[self._kind])
+        spec = await bodies.read(request, SPECS[self._kind], MAX_DEFINITIONS)
         if spec.name != name:
             text = f"{spec.name!r} isn't the name in the path, {name!r}; a rename is a new object"
             raise invalid_at("name", text)

@@ -68,13 +68,15 @@ class Runs:
         namespace = query.namespace or self._namespace
         creation = await bodies.read(request, schemas.RunCreation)
         spec = creation.spec()
-        await self._admission.admit_run(namespace, spec, Target.PIPELINE)
         start = OperationRequest(str(uuid.uuid4()), Operation.RUN) if creation.run else None
-        idempotency = None
+        run, idempotency = None, None
         if idempotency_key is not None:
             content = encode(["PipelineRun", namespace, creation.as_written()])
             idempotency = Idempotency(idempotency_key, hashlib.sha256(content).hexdigest())
-        run = await self._store.create_run(namespace, spec, Target.PIPELINE, start, idempotency)
+            run = await self._store.recall_run(namespace, idempotency)
+        if run is None:
+            await self._admission.admit_run(namespace, spec, Target.PIPELINE)
+            run = await self._store.create_run(namespace, spec, Target.PIPELINE, start, idempotency)
         run = await self._settled(run, creation.run)
         headers = {"location": f"{PATH}/{run.meta.uid}"}
         return answer(run_view(run), HTTPStatus.CREATED, headers)

@@ -170,9 +170,10 @@ def reply(draft: Draft) -> None:
     request = draft.facts.request
     if request is None:
         return
-    if request.operation is Operation.RUN and not draft.facts.plan.tasks:
-        return  # nothing is planned yet: the answer waits for the plan
     state = draft.state
+    unplanned = state is RunState.PENDING and not draft.facts.plan.tasks
+    if request.operation is Operation.RUN and unplanned:
+        return  # the answer waits for the plan
     target = OPERATIONS[state].get(request.operation)
     if target is None:
         allowed = ", ".join(OPERATIONS[state]) or "none"

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 
+_SHOWN_REFS = 20
+
 
 class GraphError(ValueError):
     """A set of tasks that is no DAG.
@@ -28,7 +30,8 @@ def check(tasks: Sequence[tuple[str, Sequence[str]]]) -> None:
     for ref, depends_on in tasks:
         for dependency in depends_on:
             if dependency not in refs:
-                known = ", ".join(repr(r) for r in sorted(refs))
+                known = ", ".join(repr(r) for r in sorted(refs)[:_SHOWN_REFS])
+                known += ", …" if len(refs) > _SHOWN_REFS else ""
                 message = f"{ref!r} depends on {dependency!r}, which is no ref here (refs: {known})"
                 raise GraphError(message, ref)
         if len(set(depends_on)) != len(depends_on):

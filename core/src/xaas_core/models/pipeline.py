@@ -15,7 +15,7 @@ class PipelineTaskRef(Spec):
     """Label, unique inside the pipeline."""
     name: Name
     """Name of a PipelineTask."""
-    depends_on: list[Name] = []
+    depends_on: Annotated[list[Name], Field(fail_fast=True)] = []
     """Refs that must be succeeded or skipped before this one starts."""
     condition: Text | None = None
     """Python expression, or a body with `return`; falsy: the task is skipped."""
@@ -32,4 +32,4 @@ class PipelineSpec(Spec):
     """A label, any string."""
     name: Name
     """Unique among the Pipelines of its namespace."""
-    tasks: Annotated[list[PipelineTaskRef], Field(min_length=1)]
+    tasks: Annotated[list[PipelineTaskRef], Field(min_length=1, fail_fast=True)]

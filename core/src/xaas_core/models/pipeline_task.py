@@ -45,7 +45,7 @@ class PipelineTaskSpec(Spec):
     """A label, any string."""
     name: Name
     """Unique among the PipelineTasks of its namespace."""
-    steps: list[StepSpec]
+    steps: Annotated[list[StepSpec], Field(fail_fast=True)]
     """Run one after the other. Without any the task succeeds at once."""
     timeout: Duration | None = None
     """Longest time of one attempt, from its first step's begin."""
@@ -58,6 +58,6 @@ class PipelineTaskSpec(Spec):
     """Kubernetes: an image built from the runner image. Embedded: not used."""
     resources: Resources | None = None
     """As in a Kubernetes container: `limits` and `requests` of `cpu` and `memory`."""
-    secrets: list[SecretSpec] | None = None
-    allowed_imports: list[Name] | None = None
+    secrets: Annotated[list[SecretSpec], Field(fail_fast=True)] | None = None
+    allowed_imports: Annotated[list[Name], Field(fail_fast=True)] | None = None
     """Modules beyond the standard ones that scripts of this task may import."""

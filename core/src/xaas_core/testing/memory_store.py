@@ -164,9 +164,9 @@ class MemoryStore:
     ) -> Run:
         """See `ports.Store`."""
         if idempotency is not None:
-            known = self._run_keys.get((namespace, idempotency.key))
+            known = await self.recall_run(namespace, idempotency)
             if known is not None:
-                return self._row(_same(known, idempotency)).run()
+                return known
         pipeline = self._definitions.get((Kind.PIPELINE, namespace, spec.name))
         row = Row(
             meta=self._new_meta(namespace),
@@ -182,6 +182,11 @@ class MemoryStore:
             self._run_keys[namespace, idempotency.key] = (idempotency.digest, row.meta.uid)
         self._touch(row, Part.SPEC)
         return row.run()
+
+    async def recall_run(self, namespace: str, idempotency: Idempotency) -> Run | None:
+        """See `ports.Store`."""
+        known = self._run_keys.get((namespace, idempotency.key))
+        return None if known is None else self._row(_same(known, idempotency)).run()
 
     async def request(self, uid: str, request: Request) -> Run:
         """See `ports.Store`."""

@@ -11,6 +11,7 @@ processes are gone, and `end` is SIGTERM now and SIGKILL after the grace period.
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from typing import Any, Protocol, cast
 
 from xaas_core.engine.facts import Key, Phase, Sighting
@@ -53,8 +54,8 @@ class Mishaps:
     """What becomes of one Job, decided when it is started. Delays in milliseconds.
 
     `refused`: the backend never starts it. `stuck`: it stays pending. `again`: its pod is started a
-    second time after that long. `dies`: all its processes are killed after that long; `erased`:
-    its traces, too. `seen_after`: how long its end stays unseen.
+    second time after that long. `dies`: all its processes are killed after that long, or one of
+    them, `alone`; `erased`: its traces, too. `seen_after`: how long its end stays unseen.
     """
 
     delay: int = 0
@@ -62,6 +63,7 @@ class Mishaps:
     stuck: bool = False
     again: int | None = None
     dies: int | None = None
+    alone: bool = False
     erased: bool = False
     seen_after: int = 0
     reason: Reason = Reason.NONE
@@ -83,6 +85,7 @@ class Process:
     job: "Job"
     nonce: str
     steps: tuple[int, ...]
+    pod: int
     actor: Actor | None = None
     stance: Stance = Stance.WAITING
     stopped: bool = False
@@ -173,7 +176,10 @@ class ScriptedLauncher:
                 job.pods_to_come += 1
                 self._stage.after(ways.delay + ways.again, lambda: self._pod(job))
         if ways.dies is not None:
-            self._stage.after(ways.dies, lambda: self.kill(job, ways.erased))
+            fate = (
+                partial(self._kill_one, job) if ways.alone else partial(self.kill, job, ways.erased)
+            )
+            self._stage.after(ways.dies, fate)
 
     async def end(self, runner: RunnerKey, grace: int) -> None:
         """See `ports.Launcher`."""
@@ -221,6 +227,15 @@ class ScriptedLauncher:
             self.erased.add(job.key)
             self._notify(job)
 
+    def _kill_one(self, job: Job) -> None:
+        """SIGKILL to the first process that lives."""
+        process = next((each for each in job.processes if each.alive), None)
+        if process is not None and process.actor is not None:
+            self._stage.note("%s alone is killed", process.actor.name)
+            self._stage.kill(process.actor)
+            self._end_pod(process)
+            self._check_over(job)
+
     def _terminate(self, process: Process) -> None:
         if process.stance is Stance.WAITING and process.actor is not None:
             self._stage.kill(process.actor)
@@ -254,17 +269,25 @@ class ScriptedLauncher:
         apart = len(steps) > 1 and self._stage.random.random() < 0.3
         for mine in [(step,) for step in steps] if apart else [steps]:
             self._nonces += 1
-            process = Process(job, f"p{self._nonces}", mine)
+            process = Process(job, f"p{self._nonces}", mine, job.pods_to_come)
             job.processes.append(process)
             name = f"{process.nonce}:{named(job.key)}"
             process.actor = self._stage.spawn(
-                name, self._play(process), "runners", lambda _, error: self._ended(job, error)
+                name, self._play(process), "runners", partial(self._ended, process)
             )
 
-    def _ended(self, job: Job, error: Exception | None) -> None:
+    def _ended(self, process: Process, done: bool, error: Exception | None) -> None:
         if error is not None:
             raise error
-        self._check_over(job)
+        if not done:
+            self._end_pod(process)
+        self._check_over(process.job)
+
+    def _end_pod(self, lost: Process) -> None:
+        """The processes of a runner are one: where one is lost, the others wait in vain."""
+        for process in lost.job.processes:
+            if process.pod == lost.pod and process.alive:
+                self._terminate(process)
 
     def _check_over(self, job: Job) -> None:
         alive = any(process.alive for process in job.processes)
@@ -281,10 +304,12 @@ class ScriptedLauncher:
 
         self._stage.after(job.mishaps.seen_after, tell)
 
-    async def _play(self, process: Process) -> None:
+    async def _play(self, process: Process) -> bool:
+        """Play the steps of a process; whether all were recorded as succeeded."""
         for step in process.steps:
             if not await self._step(process, step):
-                return
+                return False
+        return True
 
     async def _step(self, process: Process, step: int) -> bool:
         """Play one step; whether the next may be asked for."""
@@ -312,7 +337,8 @@ class ScriptedLauncher:
         reply = await self._ask(lambda gateway: gateway.finish(key, call))
         self._watcher.delivered(process, call, reply)
         process.stance = Stance.WAITING
-        return reply["answer"] == "recorded" and not process.stopped
+        succeeded = reply["answer"] == "recorded" and call["outcome"] == "succeeded"
+        return succeeded and not process.stopped
 
     async def _script(self, process: Process, step: int, answer: BeginAnswer) -> FinishCall:
         now = self._stage.clock.now
