@@ -14,10 +14,11 @@ IS_USABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
 NOT_FAST := slow or simulation or conformance or e2e
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-fast lint generate verify bench simulate pins clean
+.PHONY: help demo up test test-fast lint generate verify bench simulate pins clean \
+    cluster-up cluster-down
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: $(READY)  ## run the 11-task tutorial, then the variant that fails and is rolled back
 	$(BIN)/xaas demo $(ARGS)
@@ -48,6 +49,12 @@ bench: $(READY)  ## measure speed, with the bounds it is held to
 
 simulate: $(READY)  ## play SEEDS=1000 random runs with faults on a virtual clock
 	$(BIN)/python tests/simulation/run.py --seeds $(SEEDS) $(ARGS)
+
+cluster-up: $(READY)  ## have a Kubernetes cluster for the tests (tests/cluster/README.md)
+	$(BIN)/python -m tests.cluster.up
+
+cluster-down: $(READY)  ## end what cluster-up started, and leave nothing behind
+	$(BIN)/python -m tests.cluster.down
 
 pins: $(READY)  ## compile constraints.txt anew: the newest versions that pyproject.toml allows
 	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --group build \
