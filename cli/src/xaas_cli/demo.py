@@ -154,17 +154,19 @@ def _took(board: Board) -> str:
 
 def _print_next(out: Console, folder: Path) -> None:
     shown, xaas = _from_here(folder), _called()
+    # Short, so that a row fits a terminal of 80 columns.
     rows = [
-        (f"{xaas} up", "start a server that stays (in the checkout also: make up)"),
+        (f"{xaas} up", "start a server that stays"),
         ("http://127.0.0.1:8080/docs", "its API, to read and to try"),
-        (f"{shown}/tasks.yaml", "edit the tasks, or the DAG in pipeline.yaml, then:"),
-        (f"{xaas} apply -f {shown}", "bring the server to what the files say"),
+        (f"{shown}/tasks.yaml", "edit what it does, then:"),
+        (f"{xaas} apply -f {shown}", "tell the server what it says"),
         (f"{xaas} run {PIPELINE} -p customer=You --watch", ""),
     ]
     out.print(Text("\nHow to go on", "bold"))
     width = max(len(command) for command, text in rows if text)
     for command, text in rows:
-        out.print(Text(f"  {command:<{width}}   ", "cyan").append(text, "default"), soft_wrap=True)
+        row = Text(f"  {command:<{width}}   " if text else f"  {command}", "cyan")
+        out.print(row.append(text, "default"), soft_wrap=True)
 
 
 @contextmanager

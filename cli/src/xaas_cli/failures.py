@@ -5,6 +5,7 @@ reached; 2 a command or a file that can't be understood; 130 interrupted with Ct
 """
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, ClassVar, Final
 
 INTERRUPTED: Final = 130
@@ -64,6 +65,11 @@ class Refused(Failure):
     @property
     def said(self) -> str:
         """The refusal in one line, without the places."""
+        if self.status == HTTPStatus.UNAUTHORIZED:
+            return (
+                "The server wants its token, and didn't get it: "
+                "give --token-file FILE, or set XAAS_TOKEN_FILE (or XAAS_TOKEN)"
+            )
         if self.places or not self.detail:
             return self.title
         return self.detail

@@ -48,7 +48,11 @@ def get(  # noqa: PLR0913, PLR0917 - a command's options
 
 
 @served
-def describe(api: Api, kind: KindWord, name: Annotated[str, typer.Argument()]) -> None:
+def describe(
+    api: Api,
+    kind: KindWord,
+    name: Annotated[str, typer.Argument(help="The object's name, or the run's id.")],
+) -> None:
     """Print an object with all that belongs to it; of a run also its tasks and their errors."""
     which = kind_of(kind)
     out = console()

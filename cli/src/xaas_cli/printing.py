@@ -16,6 +16,12 @@ WIDE: Final = 500
 """Columns where there is no terminal: whoever reads it gets whole lines."""
 
 
+GAP: Final = 3
+"""Blanks between two columns of a table."""
+
+NARROWEST: Final = 8
+"""Columns that a name keeps, however narrow the terminal is."""
+
 _LINE_BREAKS: Final = re.compile("[\r\x85\u2028\u2029\ufeff]")
 
 
@@ -41,7 +47,7 @@ def console(*, stderr: bool = False) -> Console:
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[RenderableType]]) -> Table:
     """A plain table, as wide as its content."""
-    made = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    made = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
     for heading in headings:
         made.add_column(heading, no_wrap=True, overflow="ellipsis")
     for row in rows:
@@ -63,12 +69,28 @@ def facts(pairs: Iterable[tuple[str, RenderableType | None]]) -> Table:
 def print_table(out: Console, made: Table) -> None:
     """Print a table; where no terminal is, without the blanks that fill its lines."""
     if out.is_terminal:
+        _fit(out, made)
         out.print(made)
         return
     with out.capture() as captured:
         out.print(made)
     for line in captured.get().splitlines():
         out.print(line.rstrip(), soft_wrap=True)
+
+
+def _fit(out: Console, made: Table) -> None:
+    """Where the terminal is too narrow, shorten the widest column and leave the others whole.
+
+    It is the one with names; an id or a state that is cut is of no use.
+    """
+    widths = [
+        max(out.measure(cell).maximum for cell in (column.header, *column.cells))
+        for column in made.columns
+    ]
+    excess = sum(widths) + GAP * (len(widths) - 1) - out.width
+    if excess > 0:
+        widest = widths.index(max(widths))
+        made.columns[widest].max_width = max(NARROWEST, widths[widest] - excess)
 
 
 def as_json(value: Any) -> str:
