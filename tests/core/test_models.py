@@ -161,6 +161,21 @@ def test_what_comes_back_is_what_was_written(model: type[Spec], written: dict[st
         (PipelineRunSpec, RUN, {"parameters": {"a": "x" * 2**20}}, "parameters", "at most 1048576"),
         # resources
         (PipelineTaskSpec, TASK, {"resources": nested(50_000)}, "resources", "100 deep"),
+        (
+            PipelineTaskSpec,
+            TASK,
+            {"resources": {"limits": {"memory": "lots"}}},
+            "resources",
+            "resources.limits.memory: 'lots' is no quantity",
+        ),
+        (PipelineTaskSpec, TASK, {"resources": {"requests": 1}}, "resources", "is no object"),
+        (
+            PipelineTaskSpec,
+            TASK,
+            {"resources": {"limits": {"cpu": "0"}}},
+            "resources",
+            "resources.limits.cpu must be more than 0",
+        ),
         (PipelineTaskSpec, TASK, {"resources": {"a": float("nan")}}, "resources", "resources['a']"),
         (PipelineTaskSpec, TASK, {"resources": {"a": "\ud800"}}, "resources", "surrogate"),
         (

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 from xaas_core.engine.plan import TaskPlan
-from xaas_local.quantities import quantity
+from xaas_core.models.quantities import quantity
 
 
 class Limits(NamedTuple):

@@ -8,6 +8,7 @@ from pydantic.alias_generators import to_camel
 
 from xaas_core.engine.json_values import check_json, is_unicode
 from xaas_core.engine.params import MAX_BYTES, size
+from xaas_core.models.quantities import quantity
 
 _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
 _UNITS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
@@ -88,7 +89,24 @@ def _resources(value: dict[str, Any]) -> dict[str, Any]:
     if (length := _size(value)) > MAX_BYTES:
         raise ValueError(f"resources take {length} bytes as JSON; at most {MAX_BYTES} are allowed")
     check_json(value, "resources", _DEEPEST, integer_bits=64)
+    for section in ("limits", "requests"):
+        amounts = value.get(section)
+        if amounts is not None and not isinstance(amounts, dict):
+            raise ValueError(f"resources.{section} is no object")
+        for name in ("cpu", "memory"):
+            _check_amount(f"resources.{section}.{name}", (amounts or {}).get(name))
     return value
+
+
+def _check_amount(place: str, amount: Any) -> None:
+    if amount is None:
+        return
+    try:
+        found = quantity(amount)
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from None
+    if found <= 0:
+        raise ValueError(f"{place} must be more than 0")
 
 
 Name = Annotated[str, Field(min_length=1, max_length=253), AfterValidator(_name)]

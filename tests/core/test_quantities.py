@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from xaas_local.quantities import quantity
+from xaas_core.models.quantities import quantity
 
 
 @pytest.mark.parametrize(
