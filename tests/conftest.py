@@ -1,6 +1,8 @@
 """What holds for the tests of every level."""
 
+import sys
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
@@ -32,3 +34,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome]
         )
         terminalreporter.write_line(f"{level:<14}{listed}")
+
+
+@pytest.fixture(autouse=True)
+def _same_limit_of_digits() -> Iterator[None]:
+    """The product's processes each set the limit for reading integers; here they share one."""
+    before = sys.get_int_max_str_digits()
+    yield
+    sys.set_int_max_str_digits(before)

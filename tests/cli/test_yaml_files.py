@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from xaas_cli import yaml_files
@@ -118,6 +118,7 @@ JSON = st.recursive(
 
 
 @given(JSON)
+@example({"0E0": "1e3", "0o17": ".5", "1.": "+7"})
 def test_what_is_printed_as_yaml_reads_back(original: object) -> None:
     [document] = yaml_files.read(as_yaml({"value": original}), "f")
     assert document.value == {"value": original}

@@ -46,6 +46,8 @@ app.command("events", rich_help_panel=_LOOK)(looking.events)
 
 def main() -> NoReturn:
     """Run the command line and exit with its code."""
+    # Params hold integers of any size; what the server shows must be readable here.
+    sys.set_int_max_str_digits(0)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without ✔ shows `?`, and no traceback

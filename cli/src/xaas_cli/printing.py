@@ -12,6 +12,8 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from xaas_cli.yaml_files import reads_as_number
+
 WIDE: Final = 500
 """Columns where there is no terminal: whoever reads it gets whole lines."""
 
@@ -118,6 +120,8 @@ class _Dumper(yaml.SafeDumper):
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
     style = "|" if "\n" in value else None
+    if reads_as_number(value):
+        style = "'"
     if _LINE_BREAKS.search(value):
         style = '"'  # PyYAML folds these into blanks in every other style
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)

@@ -46,6 +46,11 @@ _Loader.add_implicit_resolver(
 _Loader.add_implicit_resolver("tag:yaml.org,2002:merge", re.compile(r"^<<$"), ["<"])
 
 
+def reads_as_number(text: str) -> bool:
+    """Whether `text`, written without quotes, is a number here (PyYAML knows fewer of them)."""
+    return bool(_INTEGER.fullmatch(text) or _FLOAT.fullmatch(text))
+
+
 @dataclass(frozen=True)
 class Document:
     """One document of a file: its value, the line it begins in, and where its values are."""
