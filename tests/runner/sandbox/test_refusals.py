@@ -1,5 +1,7 @@
 """What is refused when a script or a condition is compiled: the line and the reason."""
 
+import sys
+
 import pytest
 
 from xaas_runner import sandbox
