@@ -8,7 +8,7 @@ from typing import TypeVar
 from xaas_core.engine.facts import Request
 from xaas_core.engine.states import OPERATIONS, Operation, RunState
 from xaas_core.models.objects import Run
-from xaas_core.ports import NotFound, OperationPending, Store
+from xaas_core.ports import OperationPending, Store
 
 T = TypeVar("T")
 
@@ -99,15 +99,3 @@ async def until(
         close = getattr(touches, "aclose", None)
         if close is not None:
             await close()
-
-
-__all__ = [
-    "NotAllowed",
-    "NotFound",
-    "OperationPending",
-    "Undecided",
-    "operate",
-    "until",
-    "wait_for",
-    "wait_planned",
-]

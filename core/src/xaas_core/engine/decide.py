@@ -41,6 +41,7 @@ def decide(facts: Facts) -> Decision:
     if facts.deleting:
         delete(draft)
     else:
+        # What has happened comes before the reply: a run that is complete can't be cancelled.
         absorb(draft)
         follow(draft)
         reply(draft)
@@ -71,7 +72,7 @@ def _progress(draft: Draft) -> int:
 
 
 def absorb(draft: Draft) -> None:
-    """Turn what is recorded and seen into changes of task runs, in the order it happened."""
+    """Turn what is recorded and seen into changes of task runs: begins first, each in order."""
     found: list[tuple[int, Key, TaskState, Reason, Attempt | None]] = []
     for key, record in list(draft.records.items()):
         cell = draft.cell(key)
