@@ -239,6 +239,18 @@ async def test_a_cursor_goes_on_from_there(store: Store) -> None:
     assert (news.sequence, news.change.at) == (6, 9)
 
 
+async def test_a_client_goes_on_without_a_loss(store: Store) -> None:
+    run = await log(store, await make(store), *(Change(RunState.PROCESSING, i) for i in range(3)))
+    every = await read(store, None, 100)
+    for position, logged in enumerate(every):
+        found = await read(store, await store.resume(logged.cursor), 2)
+        missed = every[position + 1 :]
+        assert [each for each in found if each in missed] == missed
+    told = await store.resume(await store.last_cursor())
+    await log(store, run, Change(RunState.ABORTED, 9))
+    assert (await read(store, told, 100))[-1].sequence == 4
+
+
 async def test_the_last_cursor_of_nothing(store: Store) -> None:
     start = await store.last_cursor()
     assert await store.changes(start, 10) == []
@@ -260,6 +272,8 @@ async def test_a_cursor_outlives_its_run(store: Store) -> None:
 async def test_a_cursor_that_is_none_is_refused(store: Store, cursor: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - the text is the implementation's
         await store.changes(cursor, 10)
+    with pytest.raises(ValueError):  # noqa: PT011
+        await store.resume(cursor)
 
 
 # ---------------------------------------------------------------------------------------- touches

@@ -11,7 +11,7 @@ from xaas_core.engine.retry import Retries
 from xaas_core.models.pipeline import PipelineSpec
 from xaas_core.models.pipeline_run import PipelineRunSpec, Target
 from xaas_core.models.pipeline_task import PipelineTaskSpec, SecretSpec, StepSpec
-from xaas_core.planner import Missing, make_plan
+from xaas_core.planner import NotPlannable, make_plan
 from xaas_core.ports import Finding, Kind, Script, ScriptKind
 from xaas_core.testing.builders import NAMESPACE, entry, pipeline_spec, run_spec, task_spec
 
@@ -156,7 +156,7 @@ async def test_a_plan_holds_everything_of_its_definitions(bench: Bench) -> None:
     await bench.define(full, pipeline_spec("p", entry("a", name="t"), wins))
     spec = PipelineRunSpec(name="p", parameters={})
     run = await bench.store.create_run(NAMESPACE, spec, Target.PIPELINE, None, None)
-    made = await make_plan(bench.store, run)
+    made = await make_plan(bench.store, bench.admission, run)
     assert made.pipeline == "p"
     a, b = made.tasks
     assert (a.ref, a.task, a.depends_on, a.condition) == ("a", "t", (), None)
@@ -176,14 +176,14 @@ async def test_a_plan_holds_everything_of_its_definitions(bench: Bench) -> None:
 async def test_a_run_of_one_task_is_planned_as_a_pipeline_of_it(bench: Bench) -> None:
     await bench.define(task_spec("t 1/é"))
     run = await bench.store.create_run(NAMESPACE, run_spec("t 1/é"), Target.TASK, None, None)
-    made = await make_plan(bench.store, run)
+    made = await make_plan(bench.store, bench.admission, run)
     assert [(task.ref, task.task) for task in made.tasks] == [("t 1/é", "t 1/é")]
 
 
 async def test_what_is_missing_is_named(bench: Bench) -> None:
     run = await bench.store.create_run(NAMESPACE, run_spec("p"), Target.PIPELINE, None, None)
-    with pytest.raises(Missing, match="there is no Pipeline 'p'"):
-        await make_plan(bench.store, run)
+    with pytest.raises(NotPlannable, match="there is no Pipeline 'p'"):
+        await make_plan(bench.store, bench.admission, run)
     await bench.define(pipeline_spec("p", entry("a")))
-    with pytest.raises(Missing, match="there is no PipelineTask 'a'"):
-        await make_plan(bench.store, run)
+    with pytest.raises(NotPlannable, match="there is no PipelineTask 'a'"):
+        await make_plan(bench.store, bench.admission, run)

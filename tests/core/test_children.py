@@ -184,3 +184,5 @@ async def test_logs_are_lines_by_runner_and_step(bench: Bench) -> None:
     answer = await bench.children.answer(runner, {"call": "logs", "id": uid})
     name = runner_id(uid, "t", Side.DO, 1, 1)
     assert answer == {"logs": {f"{name}.step-0": ["eins", "zwei é", "\ufffd"]}}
+    bench.logs.gone.add((await bench.runner("t"), 0))  # its pod is: what is left is still told
+    assert await bench.children.answer(runner, {"call": "logs", "id": uid}) == {"logs": {}}

@@ -68,7 +68,7 @@ async def test_checks_are_remembered(evaluator: ProcessEvaluator) -> None:
 async def test_memory_of_checks_is_bounded(
     evaluator: ProcessEvaluator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("xaas_local.evaluator.KEPT_CHECKS", 3)
+    monkeypatch.setattr("xaas_core.evaluation.KEPT_CHECKS", 3)
     for number in range(6):
         await evaluator.check([Script(f"x = {number}", ScriptKind.SCRIPT)])
     assert len(evaluator._checked) == 3
@@ -98,7 +98,7 @@ async def test_what_the_machine_has_no_process_for_is_unavailable(
     evaluator: ProcessEvaluator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def send(message: dict[str, Any]) -> bool:
-        evaluator._hear({"id": message["id"], "unavailable": "no process can be made"})
+        evaluator.hear({"id": message["id"], "unavailable": "no process can be made"})
         return True
 
     monkeypatch.setattr(evaluator._companion, "send", send)

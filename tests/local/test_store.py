@@ -79,7 +79,7 @@ import asyncio, sys
 from pathlib import Path
 from xaas_core.models.pipeline_run import Target
 from xaas_core.testing.builders import run_spec
-from xaas_local.clock import SystemClock
+from xaas_core.clock import SystemClock
 from xaas_local.store import SqliteStore
 
 async def write(store):

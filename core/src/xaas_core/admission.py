@@ -41,6 +41,10 @@ class Refused(Exception):
         self.problems = tuple(problems)
 
 
+Placed = tuple[str, Script]
+"""A source with its place."""
+
+
 class Admission:
     """The checks. Each raises Refused, or Unavailable if it couldn't be checked."""
 
@@ -82,53 +86,49 @@ class Admission:
         if problems or size > MAX_DEFINITIONS:
             raise Refused(problems or [too_large(size)])
 
-    async def _admit_task(self, spec: PipelineTaskSpec) -> None:
+    async def admit_resolved(
+        self, pipeline: PipelineSpec | None, tasks: Sequence[PipelineTaskSpec]
+    ) -> None:
+        """What a run is about to be planned from. It may have been written past the API."""
+        size = sum(_size(task) for task in tasks)
+        placed: list[Placed] = []
         problems: list[Problem] = []
-        size = len(encode(spec.as_written()).encode())
+        if pipeline is not None:
+            _check_graph(pipeline)
+            size += _size(pipeline)
+            placed += _conditions(pipeline)
+        for task in tasks:
+            of = f"PipelineTask {task.name!r}: "
+            placed += [(of + place, script) for place, script in _scripts(task)]
+            problems += [Problem(of + each.place, each.message) for each in _repeated_secrets(task)]
         if size > MAX_DEFINITIONS:
             raise Refused([too_large(size)])
-        allowed = tuple(spec.allowed_imports or ())
-        places, scripts = [], []
-        for index, step in enumerate(spec.steps):
-            for field, source in (("doScript", step.do_script), ("undoScript", step.undo_script)):
-                if source is not None:
-                    places.append(f"steps[{index}].{field}")
-                    scripts.append(Script(source, ScriptKind.SCRIPT, allowed))
-        problems += _repeated_secrets(spec)
-        problems += await self._check(places, scripts)
-        if problems:
-            raise Refused(problems)
+        await self._admit(problems, placed)
+
+    async def _admit_task(self, spec: PipelineTaskSpec) -> None:
+        if (size := _size(spec)) > MAX_DEFINITIONS:
+            raise Refused([too_large(size)])
+        await self._admit(_repeated_secrets(spec), _scripts(spec))
 
     async def _admit_pipeline(self, namespace: str, spec: PipelineSpec) -> None:
-        try:
-            graph.check([(task.ref, task.depends_on) for task in spec.tasks])
-        except graph.GraphError as error:
-            index = max(i for i, task in enumerate(spec.tasks) if task.ref == error.ref)
-            raise Refused([Problem(f"tasks[{index}].{error.field}", str(error))]) from None
+        _check_graph(spec)
         _, size = await self._tasks_of(namespace, spec)
         if size > MAX_DEFINITIONS:
             raise Refused([too_large(size)])
-        places, scripts = [], []
-        for index, task in enumerate(spec.tasks):
-            if task.condition is not None:
-                places.append(f"tasks[{index}].condition")
-                scripts.append(Script(task.condition, ScriptKind.CONDITION))
-        problems = await self._check(places, scripts)
-        if problems:
-            raise Refused(problems)
+        await self._admit([], _conditions(spec))
 
     async def _tasks_of(
         self, namespace: str, spec: PipelineSpec
     ) -> tuple[list[tuple[str, str]], int]:
         """(ref, name) of each PipelineTask that isn't there, and the size of all definitions."""
         missing: list[tuple[str, str]] = []
-        size = len(encode(spec.as_written()).encode())
+        size = _size(spec)
         sizes: dict[str, int | None] = {}
         for task in spec.tasks:
             if task.name not in sizes:
                 try:
                     found = await self._store.get_definition(Kind.TASK, namespace, task.name)
-                    sizes[task.name] = len(encode(found.spec.as_written()).encode())
+                    sizes[task.name] = _size(found.spec)
                 except NotFound:
                     sizes[task.name] = None
             of_task = sizes[task.name]
@@ -138,13 +138,47 @@ class Admission:
                 size += of_task
         return missing, size
 
-    async def _check(self, places: list[str], scripts: list[Script]) -> list[Problem]:
+    async def _admit(self, problems: Sequence[Problem], placed: Sequence[Placed]) -> None:
+        """Raises Refused with `problems` and with what is wrong with the scripts at their places."""
+        scripts = [script for _, script in placed]
         findings = await self._evaluator.check(scripts) if scripts else []
-        return [
+        found = [
             Problem(place, finding.reason, finding.line)
-            for place, finding in zip(places, findings, strict=True)
+            for (place, _), finding in zip(placed, findings, strict=True)
             if finding is not None
         ]
+        if problems or found:
+            raise Refused([*problems, *found])
+
+
+def _scripts(spec: PipelineTaskSpec) -> list[Placed]:
+    allowed = tuple(spec.allowed_imports or ())
+    return [
+        (f"steps[{index}].{field}", Script(source, ScriptKind.SCRIPT, allowed))
+        for index, step in enumerate(spec.steps)
+        for field, source in (("doScript", step.do_script), ("undoScript", step.undo_script))
+        if source is not None
+    ]
+
+
+def _conditions(spec: PipelineSpec) -> list[Placed]:
+    return [
+        (f"tasks[{index}].condition", Script(task.condition, ScriptKind.CONDITION))
+        for index, task in enumerate(spec.tasks)
+        if task.condition is not None
+    ]
+
+
+def _check_graph(spec: PipelineSpec) -> None:
+    try:
+        graph.check([(task.ref, task.depends_on) for task in spec.tasks])
+    except graph.GraphError as error:
+        index = max(i for i, task in enumerate(spec.tasks) if task.ref == error.ref)
+        raise Refused([Problem(f"tasks[{index}].{error.field}", str(error))]) from None
+
+
+def _size(spec: DefinitionSpec) -> int:
+    return len(encode(spec.as_written()).encode())
 
 
 def too_large(size: int) -> Problem:

@@ -14,6 +14,7 @@ from xaas_core.operations import NotAllowed, Undecided, operate, wait_for
 from xaas_core.ports import (
     Idempotency,
     KeyReused,
+    LogGone,
     Logs,
     NotFound,
     OperationPending,
@@ -120,7 +121,11 @@ class Children:
                 key = RunnerKey(run.meta.uid, ref, side, attempt.number, attempt.launch)
                 name = runner_id(run.meta.uid, ref, side, attempt.number, attempt.launch)
                 for step in attempt.steps:
-                    text = b"".join([part async for part in self._logs.read(key, step.index, 0)])
+                    try:
+                        parts = [part async for part in self._logs.read(key, step.index, 0)]
+                    except LogGone:
+                        continue  # what is left of the others is worth having
+                    text = b"".join(parts)
                     lines[f"{name}.step-{step.index}"] = text.decode(errors="replace").splitlines()
         return lines
 

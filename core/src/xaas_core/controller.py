@@ -14,6 +14,10 @@ RESYNC = 30.0
 WORKERS = 64
 """Runs worked on at once: many may wait for their conditions, and others must go on meanwhile."""
 
+FIRST_PAUSE = 0.002
+LONGEST_PAUSE = 0.5
+"""Seconds between two tries of a decision that others' writes overtake; the first is at once."""
+
 log = logging.getLogger(__name__)
 
 
@@ -47,12 +51,15 @@ class Controller:
             await asyncio.sleep(RESYNC)
 
     async def _reconcile(self, uid: str) -> float | None:
+        pause = 0.0
         while True:
             try:
                 wake_at = await self._reconciler.reconcile(uid)
             except Conflict:
-                # Somebody else got on: decide again from what they wrote.
-                await asyncio.sleep(0)
+                # Somebody else got on: decide again from what they wrote. It may take a moment
+                # until that is seen here.
+                await asyncio.sleep(pause)
+                pause = min(max(2 * pause, FIRST_PAUSE), LONGEST_PAUSE)
                 continue
             if wake_at is None:
                 return None

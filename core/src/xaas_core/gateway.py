@@ -21,7 +21,7 @@ from xaas_core.engine.records import Attempt, Failure, StepRecord, TaskRecord
 from xaas_core.engine.states import Reason, RunState, Side
 from xaas_core.models.objects import Run
 from xaas_core.operations import until
-from xaas_core.ports import Clock, Conflict, NotFound, RunnerKey, Store, Stored
+from xaas_core.ports import Clock, Conflict, NotFound, RunnerKey, Store, Stored, TooLarge
 from xaas_runner.contract import (
     BeginAnswer,
     BeginCall,
@@ -119,7 +119,12 @@ class Gateway:
                 return _recorded(place.attempt, call["step"])
             ended = self._ended(place, begun, call)
             attempt = place.attempt.with_step(ended)
-            if await self._save(place, attempt):
+            try:
+                saved = await self._save(place, attempt)
+            except TooLarge as error:
+                attempt = place.attempt.with_step(_without_result(ended, str(error)))
+                saved = await self._save(place, attempt)
+            if saved:
                 return _recorded(attempt, call["step"])
         raise Conflict("too many writers at once")
 
@@ -217,6 +222,13 @@ class Gateway:
         reason = _why(place.attempt, failure, call["terminated"])
         kept = () if call["terminated"] or late else delta
         return replace(ended, delta=kept, reason=reason, failure=failure)
+
+
+def _without_result(ended: StepRecord, why: str) -> StepRecord:
+    """The record of a step whose result can't be kept: it has failed, and its edits don't count."""
+    text = f"the edits of all steps together can't be kept: {why}"
+    failure = Failure(Reason.RESULT_INVALID, text, ended.index)
+    return replace(ended, succeeded=False, delta=(), reason=Reason.RESULT_INVALID, failure=failure)
 
 
 def _why(attempt: Attempt, failure: Failure, terminated: bool) -> Reason:

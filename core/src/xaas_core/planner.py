@@ -4,8 +4,12 @@ The reconciler alone plans, when it first sees a run. From then on the run works
 an edited or deleted definition changes nothing under way.
 """
 
+from typing import Final
+
+from xaas_core.admission import Admission, Refused
 from xaas_core.engine.plan import Plan, SecretRef, Step, TaskPlan
 from xaas_core.engine.retry import Retries
+from xaas_core.engine.states import Reason
 from xaas_core.models.fields import milliseconds, optional_milliseconds
 from xaas_core.models.objects import Run
 from xaas_core.models.pipeline import PipelineSpec, PipelineTaskRef
@@ -13,34 +17,44 @@ from xaas_core.models.pipeline_run import Target
 from xaas_core.models.pipeline_task import PipelineTaskSpec, RetriesSpec
 from xaas_core.ports import Kind, NotFound, Store
 
+NOT_PLANNABLE: Final = frozenset({Reason.DEFINITION_MISSING, Reason.INVALID})
+"""Why a run is still pending, whatever was asked of it."""
 
-class Missing(Exception):
-    """A definition that the run needs doesn't exist; the text names it."""
+
+class NotPlannable(Exception):
+    """What the run needs isn't there, or isn't valid; the text names it. It may yet become so."""
+
+    def __init__(self, reason: Reason, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
-async def make_plan(store: Store, run: Run) -> Plan:
-    """Resolve the definitions of `run`. Raises Missing."""
+async def make_plan(store: Store, admission: Admission, run: Run) -> Plan:
+    """Resolve the definitions of `run`. Raises NotPlannable."""
     namespace, name = run.meta.namespace, run.spec.name
-    if run.target is Target.TASK:
-        task = await _task(store, namespace, name)
-        return Plan(name, (_entry(PipelineTaskRef(ref=name, name=name), task),))
+    if run.problem:
+        raise NotPlannable(Reason.INVALID, run.problem)
     try:
+        if run.target is Target.TASK:
+            task = await _task(store, namespace, name)
+            await admission.admit_resolved(None, [task])
+            return Plan(name, (_entry(PipelineTaskRef(ref=name, name=name), task),))
         pipeline = (await store.get_definition(Kind.PIPELINE, namespace, name)).spec
-    except NotFound:
-        raise Missing(f"there is no Pipeline {name!r}") from None
-    assert isinstance(pipeline, PipelineSpec)
-    tasks: dict[str, PipelineTaskSpec] = {}
-    for entry in pipeline.tasks:
-        if entry.name not in tasks:
-            tasks[entry.name] = await _task(store, namespace, entry.name)
+        assert isinstance(pipeline, PipelineSpec)
+        tasks: dict[str, PipelineTaskSpec] = {}
+        for entry in pipeline.tasks:
+            if entry.name not in tasks:
+                tasks[entry.name] = await _task(store, namespace, entry.name)
+        await admission.admit_resolved(pipeline, list(tasks.values()))
+    except NotFound as error:
+        raise NotPlannable(Reason.DEFINITION_MISSING, str(error)) from None
+    except Refused as error:
+        raise NotPlannable(Reason.INVALID, str(error)) from None
     return Plan(name, tuple(_entry(entry, tasks[entry.name]) for entry in pipeline.tasks))
 
 
 async def _task(store: Store, namespace: str, name: str) -> PipelineTaskSpec:
-    try:
-        found = (await store.get_definition(Kind.TASK, namespace, name)).spec
-    except NotFound:
-        raise Missing(f"there is no PipelineTask {name!r}") from None
+    found = (await store.get_definition(Kind.TASK, namespace, name)).spec
     assert isinstance(found, PipelineTaskSpec)
     return found
 

@@ -46,6 +46,14 @@ class OperationPending(StoreError):
     """Another operation waits for its answer."""
 
 
+class TooLarge(StoreError):
+    """The object is larger than the backend can keep. Nothing was written."""
+
+
+class LogGone(StoreError):
+    """A runner's log isn't kept any more: its pod is gone."""
+
+
 class Unavailable(StoreError):
     """The backend can't be reached, or is full. Nothing was written; try later."""
 
@@ -211,6 +219,12 @@ class Store(Protocol):
     async def mark_deleting(self, uid: str) -> Run:
         """The reconciler will stop and remove it. Raises NotFound."""
 
+    async def retire_run(self, uid: str) -> None:
+        """The run is over, and no runner of it is left: put it aside, so that it costs nothing.
+
+        Idempotent. An operation that is asked for later takes it back.
+        """
+
     async def remove_run(self, uid: str) -> None:
         """Remove the run and all it owns; no error if it is gone."""
 
@@ -236,6 +250,11 @@ class Store(Protocol):
 
     async def last_cursor(self) -> str:
         """The cursor of the newest change: reading after it gives only what comes from now on."""
+
+    async def resume(self, cursor: str) -> str:
+        """Where a client that was told `cursor`, by any server and before any restart, goes on so
+        that nothing is lost: repeats are possible. Raises ValueError for one that is none of ours.
+        """
 
     def touches(self) -> AsyncIterator[Touch]:
         """What is written from now on; doubled or joined touches are possible, lost ones aren't."""
@@ -292,6 +311,10 @@ class Launcher(Protocol):
     async def sight(self, run: str, runners: Collection[RunnerKey]) -> dict[Key, Sighting]:
         """What is known of these runners. Raises Unavailable rather than guess."""
 
+    async def release(self, runner: RunnerKey) -> None:
+        """The outcome of this runner is recorded: what is kept of it, and of earlier ones of its task
+        run, may go after a while. Idempotent. For sightings that say `held`."""
+
     async def forget(self, run: str) -> None:
         """The run is removed: remove what is kept of its runners, logs included."""
 
@@ -347,7 +370,10 @@ class Logs(Protocol):
     """Where runners' logs are read."""
 
     def read(self, runner: RunnerKey, step: int, offset: int) -> AsyncIterator[bytes]:
-        """What the log of a step holds from byte `offset` on; nothing if there is none."""
+        """What the log of a step holds from byte `offset` on; nothing if there is none yet.
+
+        Raises LogGone, before anything is read, if there was one. Raises Unavailable.
+        """
 
 
 class Clock(Protocol):

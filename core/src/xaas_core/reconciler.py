@@ -8,6 +8,7 @@ and a crash anywhere is made up for by the next call.
 from collections.abc import Mapping
 from dataclasses import replace
 
+from xaas_core.admission import Admission
 from xaas_core.engine.decide import decide
 from xaas_core.engine.facts import Decision, Facts, Key, Settings, Sighting
 from xaas_core.engine.history import History
@@ -17,7 +18,7 @@ from xaas_core.engine.records import Failure, TaskRecord, Verdict
 from xaas_core.engine.states import Reason, RunState, Side
 from xaas_core.models.fields import optional_milliseconds
 from xaas_core.models.objects import Run, RunStatus, RunWarning, Summary
-from xaas_core.planner import Missing, make_plan
+from xaas_core.planner import NotPlannable, make_plan
 from xaas_core.ports import (
     LaunchOrder,
     NotFound,
@@ -33,7 +34,7 @@ from xaas_core.tokens import Tokens
 CONDITIONS_AT_ONCE = 4
 """Conditions, of up to a second each, that are evaluated before what is decided is written."""
 
-REPLAN_AFTER = 2_000
+REPLAN_AFTER = 1_000
 """Milliseconds until a run whose definitions are missing looks for them again."""
 
 
@@ -49,7 +50,7 @@ class Gathered:
         self.warnings = list(run.status.warnings)
         self.planned = True
         self.new_plan = False
-        self.missing: str | None = None
+        self.missing: NotPlannable | None = None
 
 
 class Reconciler:
@@ -58,6 +59,7 @@ class Reconciler:
     def __init__(self, ports: Ports, tokens: Tokens) -> None:
         self._ports = ports
         self._tokens = tokens
+        self._admission = Admission(ports.store, ports.evaluator)
 
     async def reconcile(self, uid: str) -> int | None:
         """Do what the run needs now; the answer is when to look again, if nothing happens before.
@@ -100,10 +102,10 @@ class Reconciler:
 
     async def _make_plan(self, gathered: Gathered) -> bool:
         try:
-            gathered.plan = await make_plan(self._ports.store, gathered.run)
+            gathered.plan = await make_plan(self._ports.store, self._admission, gathered.run)
             gathered.new_plan = True
-        except Missing as missing:
-            gathered.missing = str(missing)
+        except NotPlannable as missing:
+            gathered.missing = missing
         return gathered.new_plan
 
     async def _decide(self, gathered: Gathered) -> Decision:
@@ -210,9 +212,14 @@ class Reconciler:
                 token=self._tokens.issue(runner),
             )
             await launcher.start(order)
+        for release in decision.releases:
+            runner = RunnerKey(uid, release.ref, release.side, release.attempt, release.launch)
+            await launcher.release(runner)
         if decision.remove:
             await launcher.forget(uid)
             await self._ports.store.remove_run(uid)
+        elif decision.retire:
+            await self._ports.store.retire_run(uid)
 
 
 def _has_condition(plan: Plan, key: Key) -> bool:
@@ -237,7 +244,8 @@ def _status(gathered: Gathered, decision: Decision) -> RunStatus:
     before = gathered.run.status
     summary = _summary(history)
     if gathered.missing is not None and _is_pending(decision):
-        summary = replace(summary, reason=Reason.DEFINITION_MISSING, message=gathered.missing)
+        missing = gathered.missing
+        summary = replace(summary, reason=missing.reason, message=str(missing))
     return RunStatus(
         summary=summary,
         warnings=tuple(gathered.warnings),

@@ -158,6 +158,9 @@ class ProcessLauncher:
             for runner in runners
         }
 
+    async def release(self, runner: RunnerKey) -> None:
+        """See the port. Nothing is held: the journal forgets by itself."""
+
     async def forget(self, run: str) -> None:
         """See the port. What should still run is killed."""
         self._check_open()

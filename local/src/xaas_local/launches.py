@@ -30,12 +30,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from xaas_core.codec import Codec
 from xaas_core.engine.facts import Phase, Sighting
 from xaas_core.engine.plan import SecretRef
 from xaas_core.engine.states import Reason
 from xaas_core.names import runner_id
 from xaas_core.ports import RunnerKey
-from xaas_local.codec import Codec
 from xaas_local.data import DataDir
 
 SPARE_LINES: Final = 4_096

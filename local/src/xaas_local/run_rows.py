@@ -8,6 +8,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Select, bindparam, delete, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as insert_or
 
+from xaas_core.codec import Codec
 from xaas_core.engine.facts import Key, Request
 from xaas_core.engine.history import Change
 from xaas_core.engine.plan import Plan
@@ -24,7 +25,6 @@ from xaas_core.ports import (
     Query,
 )
 from xaas_local import idempotency_keys
-from xaas_local.codec import Codec
 from xaas_local.definition_rows import category_of
 from xaas_local.idempotency_keys import claim, removed
 from xaas_local.schema import CHANGES, PLANS, RECORDS, REQUESTS, RUNS, AnyRow

@@ -40,11 +40,11 @@ from xaas_core.ports import (
     Unavailable,
     Writes,
 )
+from xaas_core.touches import Broadcast
 from xaas_local import definition_rows, reconcile_rows, run_rows
 from xaas_local.kept_runs import KeptRuns
 from xaas_local.paging import page
 from xaas_local.schema import RUNS, connect
-from xaas_local.touches import Broadcast
 from xaas_local.writer import Writer, explain
 
 T = TypeVar("T")
@@ -187,6 +187,9 @@ class SqliteStore:
         """See the port."""
         return await self._change(uid, lambda tx: run_rows.mark_deleting(tx, uid))
 
+    async def retire_run(self, uid: str) -> None:
+        """See the port. A row that isn't live costs nothing by itself."""
+
     async def remove_run(self, uid: str) -> None:
         """See the port."""
 
@@ -269,6 +272,11 @@ class SqliteStore:
         """See the port."""
         with self._read() as tx:
             return str(run_rows.last_change(tx))
+
+    async def resume(self, cursor: str) -> str:
+        """See the port. Changes are numbered as they are committed: going on there loses none."""
+        await self.changes(cursor, 1)
+        return cursor
 
     def touches(self) -> AsyncIterator[Touch]:
         """See the port. Ends when the store is closed."""

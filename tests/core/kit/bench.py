@@ -18,7 +18,7 @@ from xaas_core.models.objects import Run
 from xaas_core.models.pipeline import PipelineSpec, PipelineTaskRef
 from xaas_core.models.pipeline_run import PipelineRunSpec, Target
 from xaas_core.models.pipeline_task import PipelineTaskSpec
-from xaas_core.ports import Kind, LaunchOrder, Ports, RunnerKey
+from xaas_core.ports import Kind, LaunchOrder, LogGone, Ports, RunnerKey
 from xaas_core.reconciler import Reconciler
 from xaas_core.testing.builders import NAMESPACE, entry, pipeline_spec
 from xaas_core.testing.clock import VirtualClock
@@ -34,6 +34,7 @@ class HandLauncher:
     def __init__(self) -> None:
         self.orders: list[LaunchOrder] = []
         self.ended: list[tuple[RunnerKey, int]] = []
+        self.released: list[RunnerKey] = []
         self.forgotten: list[str] = []
         self.seen: dict[RunnerKey, Sighting] = {}
 
@@ -53,6 +54,10 @@ class HandLauncher:
         gone = {key: Sighting(key.attempt, key.launch, Phase.ABSENT) for key in runners}
         return {(key.ref, key.side): self.seen.get(key, gone[key]) for key in runners}
 
+    async def release(self, runner: RunnerKey) -> None:
+        """See `ports.Launcher`."""
+        self.released.append(runner)
+
     async def forget(self, run: str) -> None:
         """See `ports.Launcher`."""
         self.forgotten.append(run)
@@ -66,9 +71,12 @@ class KeptLogs:
 
     def __init__(self) -> None:
         self.texts: dict[tuple[RunnerKey, int], bytes] = {}
+        self.gone: set[tuple[RunnerKey, int]] = set()
 
     async def read(self, runner: RunnerKey, step: int, offset: int) -> AsyncIterator[bytes]:
         """See `ports.Logs`."""
+        if (runner, step) in self.gone:
+            raise LogGone(f"the log of attempt {runner.attempt}, step {step} isn't kept any more")
         text = self.texts.get((runner, step), b"")[offset:]
         for start in range(0, len(text), 7):
             yield text[start : start + 7]

@@ -8,7 +8,7 @@ begin on, its runner's loss is its failure.
 from dataclasses import replace
 
 from xaas_core.engine.draft import Draft
-from xaas_core.engine.facts import Key, Phase
+from xaas_core.engine.facts import Key, Phase, Sighting
 from xaas_core.engine.records import Attempt, Failure, Stop
 from xaas_core.engine.states import OnAbort, Reason, RunState, Side, TaskState
 
@@ -35,7 +35,7 @@ def conclude(draft: Draft, key: Key) -> None:
         return  # the fence withdraws it; whatever becomes of its runner costs nothing
     concluded = _by_report(attempt) or _by_sighting(draft, key, attempt)
     if concluded is None:
-        concluded = _by_clock(draft, key, attempt)
+        concluded = _by_clock(draft, key, _by_trouble(draft, key, attempt))
     if concluded is not attempt:
         draft.save_attempt(key, concluded)
 
@@ -61,7 +61,7 @@ def _by_sighting(draft: Draft, key: Key, attempt: Attempt) -> Attempt | None:
     if attempt.begun:
         reason = (stop and stop.reason) or seen.reason or Reason.RUNNER_LOST
         last = attempt.steps[-1].index
-        text = seen.message or _WHY_GONE.get(reason, "the runner is gone")
+        text = seen.message or attempt.trouble or _WHY_GONE.get(reason, "the runner is gone")
         return _end(attempt, draft.now, reason, Failure(reason, text, step=last))
     if stop is not None and stop.reason is Reason.WITHDRAWN:
         return None
@@ -69,20 +69,46 @@ def _by_sighting(draft: Draft, key: Key, attempt: Attempt) -> Attempt | None:
         reason = seen.reason or Reason.INVALID_JOB
         return _end(attempt, draft.now, reason, Failure(reason, seen.message))
     if stop is not None and stop.reason is Reason.NOT_STARTED:
-        text = seen.message or "no step began within startTimeout"
+        text = seen.message or attempt.trouble or "no step began within startTimeout"
         return _end(attempt, draft.now, Reason.NOT_STARTED, Failure(Reason.NOT_STARTED, text))
     if seen.phase is Phase.OVER:
-        lost = replace(attempt, lost=attempt.lost + 1)
-        if lost.lost >= MAX_LOST:
-            text = f"{lost.lost} runners ended before their first step. {seen.message}".strip()
-            return _end(lost, draft.now, Reason.NOT_STARTED, Failure(Reason.NOT_STARTED, text))
-        return replace(lost, stop=Stop(Reason.WITHDRAWN, draft.now))
+        return _lose(draft, attempt, seen)
     return None
+
+
+def _lose(draft: Draft, attempt: Attempt, seen: Sighting) -> Attempt:
+    """A runner ended before its first step: another one may try, so many times."""
+    lost = replace(attempt, lost=attempt.lost + 1)
+    if lost.lost >= MAX_LOST:
+        text = f"{lost.lost} runners ended before their first step. {seen.message}".strip()
+        return _end(lost, draft.now, Reason.NOT_STARTED, Failure(Reason.NOT_STARTED, text))
+    return replace(lost, stop=Stop(Reason.WITHDRAWN, draft.now))
+
+
+def _by_trouble(draft: Draft, key: Key, attempt: Attempt) -> Attempt:
+    """What a runner can't report: why it doesn't start, or that a process of it has died.
+
+    The processes of a runner are one: where one has ended without its step's outcome recorded, the
+    next step's would wait for ever, so the runner is stopped. The reason is kept with the stop, for
+    when the runner is gone nobody else knows it.
+    """
+    seen = draft.sighting(key, attempt)
+    if seen.phase not in (Phase.LIVE, Phase.ABSENT) or attempt.stop is not None:
+        return attempt
+    done = {step.index for step in attempt.steps if step.finished_at is not None}
+    if any(index in seen.gone and index not in done for index in attempt.order):
+        if not attempt.begun:
+            return _lose(draft, attempt, seen)
+        stop = Stop(seen.reason or Reason.RUNNER_LOST, draft.now)
+        return replace(attempt, stop=stop, trouble=seen.message)
+    if attempt.begun or seen.message == attempt.trouble:
+        return attempt
+    return replace(attempt, trouble=seen.message)
 
 
 def _by_clock(draft: Draft, key: Key, attempt: Attempt) -> Attempt:
     """Stop an attempt that takes too long; its outcome is recorded once its runner is gone."""
-    if attempt.stop is not None:
+    if attempt.stop is not None or attempt.over:
         return attempt
     task = draft.task(key)
     if attempt.begun:

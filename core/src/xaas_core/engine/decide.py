@@ -20,7 +20,7 @@ from dataclasses import replace
 from xaas_core.engine import rollback
 from xaas_core.engine.attempts import conclude, fence, intend, retry_due, waits_in_vain
 from xaas_core.engine.draft import Draft
-from xaas_core.engine.facts import Decision, End, Facts, Key, Launch, Phase, Reply
+from xaas_core.engine.facts import Decision, End, Facts, Key, Launch, Phase, Release, Reply
 from xaas_core.engine.records import Attempt, Stop, Verdict
 from xaas_core.engine.states import (
     ENDED,
@@ -48,6 +48,7 @@ def decide(facts: Facts) -> Decision:
         settle(draft)
         expire(draft)
     effects(draft)
+    retire(draft)
     draft.decision.after = draft.history
     return draft.decision
 
@@ -291,7 +292,22 @@ def effects(draft: Draft) -> None:
                 draft.decision.wake(leaves_at)
             elif not newest or attempt.over or attempt.stop is not None:
                 draft.decision.ends.append(End(*key, seen.attempt, seen.launch, grace))
+        elif seen is not None and seen.held and attempt.over:
+            draft.decision.releases.append(Release(*key, attempt.number, attempt.launch))
         elif not attempt.over and attempt.stop is None and not attempt.begun:
             launch = Launch(*key, attempt.number, attempt.launch, attempt.order)
             draft.decision.launches.append(launch)
             draft.decision.wake(attempt.launched_at + draft.task(key).start_timeout)
+
+
+def retire(draft: Draft) -> None:
+    """A run that is over, and of which nothing lives or waits, needs no more looking after."""
+    waits = draft.facts.settings.ttl_after_finished is not None or draft.facts.request is not None
+    decision, seen = draft.decision, draft.facts.sightings.values()
+    decision.retire = (
+        draft.state in OVER
+        and not draft.facts.deleting
+        and not waits
+        and not (decision.launches or decision.ends or decision.releases)
+        and not any(each.phase is Phase.LIVE or each.held for each in seen)
+    )

@@ -24,13 +24,19 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True)
 class Sighting:
-    """An observation of the runner of (attempt, launch). `message` is for the user."""
+    """An observation of the runner of (attempt, launch). `message` is for the user.
+
+    `gone` are the steps whose process has ended while others of the runner live on. `held`: traces
+    of this or an earlier runner of the task run are kept until they are released.
+    """
 
     attempt: int
     launch: int
     phase: Phase
     reason: Reason = Reason.NONE
     message: str = ""
+    gone: frozenset[int] = frozenset()
+    held: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,12 +109,23 @@ class End:
     grace: int
 
 
+@dataclass(frozen=True)
+class Release:
+    """The outcome of a runner is recorded: its traces, and those of earlier ones, may go."""
+
+    ref: str
+    side: Side
+    attempt: int
+    launch: int
+
+
 @dataclass
 class Decision:
     """What to do, in this order: write `records`, then `changes` with `reply`, then the effects.
 
     `questions` are task runs whose verdict is needed before anything else about them is decided.
-    `wake_at` is when to look again if nothing happens before.
+    `retire`: the run is over and no runner of it is left. `wake_at` is when to look again if nothing
+    happens before.
     """
 
     changes: list[Change] = field(default_factory=list)
@@ -117,7 +134,9 @@ class Decision:
     reply: Reply | None = None
     launches: list[Launch] = field(default_factory=list)
     ends: list[End] = field(default_factory=list)
+    releases: list[Release] = field(default_factory=list)
     remove: bool = False
+    retire: bool = False
     wake_at: int | None = None
     after: History | None = None
 

@@ -53,6 +53,7 @@ class Attempt:
     task run returned to pending; `launch` the runners that were started for it, of which at most
     one ever begins a step; `lost` those that vanished before that. `order` lists the steps to run.
     `undoes` (undo side) is the number of the do attempt up to which this one takes things back.
+    `trouble` is why its runner can't start yet, in the backend's words.
     """
 
     number: int
@@ -69,6 +70,7 @@ class Attempt:
     succeeded: bool = False
     reason: Reason = Reason.NONE
     failure: Failure | None = None
+    trouble: str = ""
 
     @property
     def begun(self) -> bool:

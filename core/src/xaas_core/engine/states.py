@@ -85,6 +85,7 @@ class Reason(StrEnum):
     UNDO_FAILED = "UndoFailed"  # an undo task run failed
     REQUESTED = "Requested"  # by an operation
     DEFINITION_MISSING = "DefinitionMissing"  # pending: what it refers to isn't there
+    INVALID = "Invalid"  # pending: it, or what it refers to, isn't valid
 
 
 RUN_MOVES: Final[Mapping[RunState, frozenset[RunState]]] = {

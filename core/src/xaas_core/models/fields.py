@@ -49,7 +49,7 @@ def optional_milliseconds(duration: str | None) -> int | None:
     return None if duration is None else milliseconds(duration)
 
 
-def _duration(value: str) -> str:
+def check_duration(value: str) -> str:
     milliseconds(value)
     return value
 
@@ -60,7 +60,7 @@ def _text(value: str) -> str:
     return value
 
 
-def _name(value: str) -> str:
+def check_name(value: str) -> str:
     if any(ord(char) < 32 or ord(char) == 127 for char in value):
         raise ValueError("a name can't hold control characters")
     if value in (".", ".."):
@@ -85,7 +85,7 @@ def _size(value: dict[str, Any]) -> int:
         return 0  # it isn't JSON: the check says why
 
 
-def _resources(value: dict[str, Any]) -> dict[str, Any]:
+def check_resources(value: dict[str, Any]) -> dict[str, Any]:
     if (length := _size(value)) > MAX_BYTES:
         raise ValueError(f"resources take {length} bytes as JSON; at most {MAX_BYTES} are allowed")
     check_json(value, "resources", _DEEPEST, integer_bits=64)
@@ -109,7 +109,7 @@ def _check_amount(place: str, amount: Any) -> None:
         raise ValueError(f"{place} must be more than 0")
 
 
-Name = Annotated[str, Field(min_length=1, max_length=253), AfterValidator(_name)]
+Name = Annotated[str, Field(min_length=1, max_length=253), AfterValidator(check_name)]
 """A name in the user's own spelling; in a path `/` is written `%2F`."""
 
 Text = Annotated[str, AfterValidator(_text)]
@@ -118,12 +118,12 @@ Text = Annotated[str, AfterValidator(_text)]
 Duration = Annotated[
     str,
     Field(json_schema_extra={"pattern": r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"}),
-    AfterValidator(_duration),
+    AfterValidator(check_duration),
 ]
 """A length of time: `100ms`, `30s`, `5m`, `1h30m`."""
 
 Parameters = Annotated[dict[str, Any], AfterValidator(_parameters)]
 """A JSON object of at most 1 MiB."""
 
-Resources = Annotated[dict[str, Any], AfterValidator(_resources)]
+Resources = Annotated[dict[str, Any], AfterValidator(check_resources)]
 """A JSON object, as in a Kubernetes container."""

@@ -78,7 +78,8 @@ class Run:
     """A stored PipelineRun.
 
     `request` is the newest operation that was asked for; it waits while `status.reply` answers
-    another id. `history` is empty where a list of runs was asked for.
+    another id. `history` is empty where a list of runs was asked for. `problem` says why a run that
+    got past the API isn't valid; such a run never starts.
     """
 
     meta: Meta
@@ -87,6 +88,7 @@ class Run:
     request: Request | None = None
     status: RunStatus = RunStatus()
     history: tuple[Change, ...] = ()
+    problem: str = ""
 
     @property
     def pending_request(self) -> Request | None:

@@ -33,3 +33,4 @@ class PipelineSpec(Spec):
     name: Name
     """Unique among the Pipelines of its namespace."""
     tasks: Annotated[list[PipelineTaskRef], Field(min_length=1, fail_fast=True)]
+    """What it runs: each task as soon as those that it depends on are over."""

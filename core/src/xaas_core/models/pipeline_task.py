@@ -33,9 +33,11 @@ class SecretSpec(Spec):
     """A secret value that scripts read as `secrets['name']`."""
 
     name: Name
+    """What scripts call it."""
     secret: Name
     """Kubernetes: the Secret's name. Embedded: see docs/operations.md."""
     key: Name
+    """Which of the Secret's values."""
 
 
 class PipelineTaskSpec(Spec):
@@ -59,5 +61,6 @@ class PipelineTaskSpec(Spec):
     resources: Resources | None = None
     """As in a Kubernetes container: `limits` and `requests` of `cpu` and `memory`."""
     secrets: Annotated[list[SecretSpec], Field(fail_fast=True)] | None = None
+    """Secret values that scripts read as `secrets['name']`; they are never shown."""
     allowed_imports: Annotated[list[Name], Field(fail_fast=True)] | None = None
     """Modules beyond the standard ones that scripts of this task may import."""

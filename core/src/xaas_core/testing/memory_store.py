@@ -299,6 +299,9 @@ class MemoryStore:
         row.records[key] = Stored(record, self._version())
         self._touch(row, Part.RECORD)
 
+    async def retire_run(self, uid: str) -> None:
+        """See `ports.Store`."""
+
     async def remove_run(self, uid: str) -> None:
         """See `ports.Store`."""
         row = self.rows.pop(uid, None)
@@ -318,6 +321,11 @@ class MemoryStore:
     async def last_cursor(self) -> str:
         """See `ports.Store`."""
         return str(len(self._log))
+
+    async def resume(self, cursor: str) -> str:
+        """See `ports.Store`."""
+        _number(cursor)
+        return cursor
 
     def touches(self) -> AsyncIterator[Touch]:
         """See `ports.Store`."""

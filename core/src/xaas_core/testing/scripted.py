@@ -199,6 +199,9 @@ class ScriptedLauncher:
         """See `ports.Launcher`."""
         return {(key.ref, key.side): self._sighting(key) for key in runners}
 
+    async def release(self, runner: RunnerKey) -> None:
+        """See the port. Nothing is held."""
+
     async def forget(self, run: str) -> None:
         """See `ports.Launcher`."""
         jobs = [job for job in self.jobs.values() if job.key.run == run]

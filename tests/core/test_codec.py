@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xaas_core.codec import Codec
 from xaas_core.engine.facts import Reply, Request
 from xaas_core.engine.plan import Plan, SecretRef, Step, TaskPlan
 from xaas_core.engine.records import Attempt, Failure, StepRecord, Stop, TaskRecord, Verdict
 from xaas_core.engine.retry import Retries
 from xaas_core.engine.states import Operation, Reason, RunState, Side
 from xaas_core.models.objects import RunStatus, RunWarning, Summary
-from xaas_local.codec import Codec
 
 TEXT = st.text(st.characters(exclude_categories=()), max_size=8)
 NUMBERS = st.one_of(

@@ -1,0 +1,185 @@
+"""What every server of the product is made of: its parts, its HTTP side, its beginning and end.
+
+`embedded.py` and `kubernetes.py` each put their `Parts` together, and end them at a signal.
+"""
+
+import asyncio
+import errno
+import gc
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from typing import Final
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn import Config
+
+KEEP_ALIVE: Final = 75
+"""Seconds that an idle connection stays open: more than most clients' pools keep theirs."""
+
+MAX_FRAME: Final = 64 * 1024
+"""Bytes of a WebSocket's message to us; nothing is read from them."""
+
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+class StartError(Exception):
+    """The server can't be started; the text says why and what to do."""
+
+
+class Server(uvicorn.Server):
+    """uvicorn as a part of something larger: it tells when it is ready, and leaves signals alone.
+
+    `stop_within`: seconds that requests under way have when it is stopped.
+    """
+
+    def __init__(self, app: ASGIApp, *, stop_within: int, web_sockets: bool = False) -> None:
+        config = Config(
+            app,
+            http="httptools",
+            ws="websockets-sansio" if web_sockets else "none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            ws_max_size=MAX_FRAME,
+            timeout_keep_alive=KEEP_ALIVE,
+            timeout_graceful_shutdown=stop_within,
+        )
+        super().__init__(config)
+        self.ready = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen."""
+        await super().startup(sockets)
+        self.ready.set()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are the business of `until_told`."""
+        yield
+
+    async def stop(self, serving: "asyncio.Task[None]") -> None:
+        """Let requests under way end, then close."""
+        self.should_exit = True
+        await asyncio.wait([serving])
+
+
+class Parts:
+    """What a server consists of: ended by `close`, in the reverse order of its start.
+
+    `stack` takes what is only closed; `keep` and `serve` what runs until then.
+    """
+
+    def __init__(self) -> None:
+        self.stack = AsyncExitStack()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def close(self) -> None:
+        """End them all."""
+        await self.stack.aclose()
+
+    def keep(self, task: "asyncio.Task[None]") -> None:
+        """A task that runs as long as the server; cancelled at the end."""
+        self._tasks.append(task)
+        self.stack.push_async_callback(cancelled, task)
+
+    async def serve(self, name: str, server: Server, listener: socket.socket) -> None:
+        """Serve from now on; returns when it listens."""
+        task = asyncio.create_task(server.serve(sockets=[listener]), name=name)
+        self._tasks.append(task)
+        self.stack.push_async_callback(server.stop, task)
+        ready = asyncio.create_task(server.ready.wait())
+        await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+        if task.done():
+            task.result()
+
+    async def failed(self) -> None:
+        """Wait until a part ends, which it never should, and raise its error."""
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+        raise RuntimeError(f"{next(iter(done)).get_name()} has ended")
+
+
+async def cancelled(task: "asyncio.Task[None]") -> None:
+    """Cancel `task` and wait for its end."""
+    task.cancel()
+    await asyncio.wait([task])
+
+
+def stop_signal() -> asyncio.Event:
+    """Set by SIGTERM or SIGINT from now on, until `until_told` has seen it."""
+    stop = asyncio.Event()
+    for number in SIGNALS:
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+async def until_told(stop: asyncio.Event, failing: Awaitable[None]) -> None:
+    """Wait for the signal, or for what `failing` raises. A second signal ends the process."""
+    # What is loaded now stays: the collector needn't look at it again and again.
+    gc.collect()
+    gc.freeze()
+    asked = asyncio.create_task(stop.wait())
+    failed = asyncio.ensure_future(failing)
+    await asyncio.wait({asked, failed}, return_when=asyncio.FIRST_COMPLETED)
+    for number in SIGNALS:
+        asyncio.get_running_loop().remove_signal_handler(number)
+    asked.cancel()
+    if failed.done():
+        failed.result()
+    failed.cancel()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket on `host`. Raises StartError."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family)
+    except OSError as error:
+        raise StartError(f"{host!r} is no address of this machine: {error}") from None
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            text = f"port {port} of {host} is taken; stop what uses it, or give another --port"
+            raise StartError(text) from None
+        raise StartError(f"can't listen on port {port} of {host}: {error.strerror}") from None
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """The address of a listening socket."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def say(text: str) -> None:
+    """Tell whoever started the server."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def write_log() -> None:
+    """Write warnings and errors of all parts to stderr."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+
+def new_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """The faster event loop's factory, where there is one."""
+    try:
+        import uvloop  # noqa: PLC0415 - there is none on Windows
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
