@@ -2,6 +2,9 @@
 
     api/openapi.json       from the routes and the models
     docs/architecture.md   its state diagrams, from the engine's tables
+    docs/security.md       what each call needs on Kubernetes, from the table of permissions
+    crds/                  from the models, one file per kind; again in the chart, which can't read
+                           files outside its own folder
 
 They are shadows: nobody edits them, and `--check` fails if one isn't what the code says.
 """
@@ -13,11 +16,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
+from xaas_api import permissions
 from xaas_api.app import create_app
 from xaas_api.auth import Access
 from xaas_api.services import Services
 from xaas_core.admission import Admission
 from xaas_core.diagrams import redraw
+from xaas_core.models.crd import crds
 from xaas_core.ports import Evaluator, Logs, Store
 
 ROOT: Final = Path(__file__).parents[3]
@@ -25,6 +30,8 @@ ROOT: Final = Path(__file__).parents[3]
 
 OPENAPI: Final = ROOT / "api" / "openapi.json"
 ARCHITECTURE: Final = ROOT / "docs" / "architecture.md"
+SECURITY: Final = ROOT / "docs" / "security.md"
+CRDS: Final = (ROOT / "crds", ROOT / "charts" / "xaas-pipeline" / "files" / "crds")
 
 
 def openapi() -> dict[str, Any]:
@@ -37,7 +44,10 @@ def openapi() -> dict[str, Any]:
 def shadows() -> dict[Path, str]:
     """Each generated file with the text that it should have: the same whenever it is made."""
     document = json.dumps(openapi(), ensure_ascii=False, indent=2, sort_keys=True) + "\n"
-    return {OPENAPI: document, ARCHITECTURE: redraw(ARCHITECTURE.read_text("utf-8"))}
+    architecture = redraw(ARCHITECTURE.read_text("utf-8"))
+    kinds = {folder / f"{plural}.yaml": text for folder in CRDS for plural, text in crds().items()}
+    security = permissions.rewritten(SECURITY.read_text("utf-8"))
+    return {OPENAPI: document, ARCHITECTURE: architecture, SECURITY: security, **kinds}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if check:
             sys.stderr.write(f"{path} isn't what the code says; run: make generate\n")
         else:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, "utf-8")
     return 1 if check and stale else 0
 
