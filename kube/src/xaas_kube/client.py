@@ -1,0 +1,231 @@
+"""Requests to the API server: plain JSON in and out.
+
+The official client's asynchronous half does configuration, authentication and transport; its typed
+models are left out (building one costs four times as much CPU as reading the JSON). Every error is
+an `ApiError` with the server's own words; what couldn't be sent or answered is `Unreachable`.
+"""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+from urllib.parse import urlencode
+
+import aiohttp
+from kubernetes.aio import config
+from kubernetes.aio.client import ApiClient, Configuration
+
+Json = dict[str, Any]
+Params = Mapping[str, str | int | bool | None]
+
+REQUEST_WITHIN: Final = 15.0
+"""Seconds until a request counts as lost. The API server is told a little less."""
+
+SERVER_WITHIN: Final = 12
+"""Seconds that the API server may work on a request: after `REQUEST_WITHIN` it surely gave up."""
+
+CONNECTIONS: Final = 100
+"""Requests under way at once; more wait for their turn."""
+
+JSON: Final = "application/json"
+METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+"""To accept of each object its metadata only: in a list, and in a watch or as one."""
+
+MERGE_PATCH: Final = "application/merge-patch+json"
+JSON_PATCH: Final = "application/json-patch+json"
+
+
+class ApiError(Exception):
+    """An answer that isn't 2xx. `reason` is Kubernetes' word for it: `NotFound`, `Conflict`, ..."""
+
+    def __init__(self, code: int, reason: str, message: str, details: Json | None = None) -> None:
+        super().__init__(f"{code} {reason}: {message}")
+        self.code = code
+        self.reason = reason
+        self.message = message
+        self.details = details or {}
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds after which the server wants to be asked again."""
+        seconds = self.details.get("retryAfterSeconds")
+        return float(seconds) if isinstance(seconds, int | float) else None
+
+
+class Unreachable(Exception):
+    """No answer: the request may or may not have been carried out."""
+
+
+class KubeClient:
+    """Requests as one identity. From one event loop; made by `connect`, ended by `close`."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        configuration.connection_pool_maxsize = CONNECTIONS
+        # Otherwise every request looks for a ~/.netrc, and for a proxy that isn't the kubeconfig's.
+        configuration.client_session_kwargs = {"trust_env": False}
+        self._configuration = configuration
+        self._api = ApiClient(configuration)
+        self.sent: Counter[str] = Counter()
+        """Requests so far, by method."""
+
+    @classmethod
+    async def connect(cls, kubeconfig: Path | None = None) -> Self:
+        """Access as in `kubeconfig`, or of the pod that we are in.
+
+        Raises Unreachable if there is no usable configuration.
+        """
+        configuration = Configuration()
+        try:
+            if kubeconfig is None:
+                config.load_incluster_config(configuration)  # type: ignore[no-untyped-call]
+            else:
+                await config.load_kube_config(  # type: ignore[no-untyped-call]
+                    str(kubeconfig), client_configuration=configuration, persist_config=False
+                )
+        except (config.ConfigException, OSError) as error:
+            raise Unreachable(f"no access to a cluster: {error}") from error
+        return cls(configuration)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._api.close()  # type: ignore[no-untyped-call]
+        for _ in range(
+            3
+        ):  # a watch that was cut off: its socket is closed by the loop, a turn later
+            await asyncio.sleep(0.02)
+
+    async def get(self, path: str, params: Params | None = None, accept: str = JSON) -> Json:
+        """An object, or a list."""
+        return await self._json("GET", path, params, accept=accept)
+
+    async def create(self, path: str, body: Json, params: Params | None = None) -> Json:
+        """POST; the answer is the object as it was stored."""
+        return await self._json("POST", path, params, body)
+
+    async def replace(self, path: str, body: Json) -> Json:
+        """PUT: guarded if `body` has a resourceVersion."""
+        return await self._json("PUT", path, None, body)
+
+    async def patch(self, path: str, body: Any, content_type: str = MERGE_PATCH) -> Json:
+        """PATCH: a merge patch is guarded if it has a resourceVersion."""
+        return await self._json("PATCH", path, None, body, content=content_type)
+
+    async def delete(self, path: str, options: Json | None = None) -> Json:
+        """DELETE; `options` are Kubernetes' DeleteOptions."""
+        return await self._json("DELETE", path, None, options)
+
+    async def text(self, path: str, params: Params | None = None) -> AsyncIterator[bytes]:
+        """The content at `path`, as it comes: a container's log."""
+        async with self._response(_Call("GET", path, params, read_within=None)) as response:
+            async for chunk in response.content.iter_any():
+                yield chunk
+
+    async def watch(
+        self, path: str, params: Params, quiet: float, accept: str = JSON
+    ) -> AsyncIterator[Json]:
+        """Events of a list, as they come: `{type, object}`.
+
+        Ends when the server ends it; Unreachable after `quiet` seconds without any event, for a
+        connection that is dead says nothing.
+        """
+        told = {**params, "watch": True}
+        call = _Call("GET", path, told, accept=accept, read_within=quiet)
+        async with self._response(call) as response:
+            # Lines may be longer than any reader's limit: they are put together here.
+            rest = b""
+            async for chunk in response.content.iter_any():
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    if line:
+                        yield json.loads(line)
+
+    async def _json(
+        self,
+        method: str,
+        path: str,
+        params: Params | None,
+        body: Any = None,
+        *,
+        content: str = JSON,
+        accept: str = JSON,
+    ) -> Json:
+        told = params if method == "GET" else {**(params or {}), "timeout": f"{SERVER_WITHIN}s"}
+        call = _Call(method, path, told, body, content, accept)
+        async with self._response(call) as response:
+            found: Json = json.loads(await response.read())
+            return found
+
+    @asynccontextmanager
+    async def _response(self, call: "_Call") -> AsyncIterator[aiohttp.ClientResponse]:
+        """The answer to a request; closed, or given back for the next one, at the end."""
+        self.sent[call.method] += 1
+        headers = {"Accept": call.accept, "Content-Type": call.content}
+        try:
+            await self._api.update_params_for_auth(
+                headers, [], ["BearerToken"], call.path, call.method, call.body
+            )
+            answer = await self._api.rest_client.request(  # type: ignore[no-untyped-call]
+                call.method,
+                self._configuration.host + call.path + _query(call.params),
+                headers=headers,
+                body=call.body,
+                _request_timeout=call.timeout(),
+            )
+            response: aiohttp.ClientResponse = answer.response
+            async with response:
+                if response.status >= 300:
+                    raise _error(response.status, await response.read())
+                yield response
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            text = str(error) or type(error).__name__
+            raise Unreachable(f"the API server doesn't answer: {text}") from error
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A request. `read_within`: seconds between two pieces of a stream; None: any time."""
+
+    method: str
+    path: str
+    params: Params | None
+    body: Any = None
+    content: str = JSON
+    accept: str = JSON
+    read_within: float | None = REQUEST_WITHIN
+
+    def timeout(self) -> aiohttp.ClientTimeout:
+        streams = self.read_within != REQUEST_WITHIN
+        return aiohttp.ClientTimeout(
+            total=None if streams else REQUEST_WITHIN,
+            sock_connect=REQUEST_WITHIN,
+            sock_read=self.read_within,
+        )
+
+
+def _query(params: Params | None) -> str:
+    if not params:
+        return ""
+    shown = {
+        name: str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in params.items()
+        if value is not None
+    }
+    return "?" + urlencode(shown)
+
+
+def _error(code: int, content: bytes) -> ApiError:
+    try:
+        status = json.loads(content)
+        return ApiError(
+            code,
+            str(status.get("reason") or code),
+            str(status.get("message") or ""),
+            status.get("details") or {},
+        )
+    except (ValueError, AttributeError):
+        return ApiError(code, str(code), content[:500].decode(errors="replace"))

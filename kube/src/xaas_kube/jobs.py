@@ -1,0 +1,190 @@
+"""The Job of one attempt: a container for each step, hardened.
+
+A script runs as nobody, on a file system that it can't write, without a token for the API server,
+and with nothing of its node's. Everything a user can choose of it is in `JobSettings` (the operator's)
+and in the task (its author's).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from xaas_core.names import instance_id, runner_id
+from xaas_core.ports import LaunchOrder, RunnerKey
+from xaas_kube.client import Json
+from xaas_kube.record_objects import owner
+from xaas_kube.run_index import KnownRun
+from xaas_kube.words import MANAGER, Annotation, Label
+from xaas_runner.contract import Environment
+
+USER: Final = 65532
+"""Nobody in particular; the images name the same."""
+
+SECRETS: Final = "/run/xaas/secrets"
+"""Where the container finds the values that its task's `secrets` list."""
+
+LEEWAY: Final = 3600
+"""Seconds that a Job may take beyond what the engine allows: it may have to wait for the gateway to
+tell of its end, and is ended by the engine long before."""
+
+SHARED: Final = frozenset({"cpu", "memory", "ephemeral-storage"})
+"""Resources that the containers of a pod share; others (a GPU) are held, so by the first only."""
+
+
+@dataclass(frozen=True)
+class JobSettings:
+    """What the operator says of all Jobs. `resources` are a task's that names none of its own;
+    `keep_finished`: seconds that a finished one and its logs are kept."""
+
+    image: str
+    pull_policy: str = "IfNotPresent"
+    pull_secrets: Sequence[str] = ()
+    resources: Mapping[str, Any] = field(default_factory=dict)
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    tolerations: Sequence[Mapping[str, Any]] = ()
+    priority_class: str = ""
+    runtime_class: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    keep_finished: int = 3600
+
+
+def job_name(runner: RunnerKey) -> str:
+    """The name of a runner's Job: a function of what it runs, so that there is only one."""
+    return runner_id(runner.run, runner.ref, runner.side, runner.attempt, runner.launch)
+
+
+def runner_of(order: LaunchOrder) -> RunnerKey:
+    """The runner that an order is for."""
+    return RunnerKey(order.run, order.ref, order.side, order.attempt, order.launch)
+
+
+def job(order: LaunchOrder, run: KnownRun, settings: JobSettings, gateway: str) -> Json:
+    """The Job for an order; `gateway` is the address that runners call."""
+    labels = {
+        **settings.labels,
+        Label.RUN.value: order.run,
+        Label.SIDE.value: order.side.value,
+        Label.ATTEMPT.value: str(order.attempt),
+        Label.LAUNCH.value: str(order.launch),
+        Label.MANAGED_BY.value: MANAGER,
+        Label.COMPONENT.value: "step",
+    }
+    annotations = {
+        **settings.annotations,
+        Annotation.REF.value: order.ref,
+        Annotation.INSTANCE.value: instance_id(order.run, order.ref, order.side),
+    }
+    spec: Json = {
+        "backoffLimit": 0,
+        "podReplacementPolicy": "Failed",
+        "template": {
+            "metadata": {"labels": labels, "annotations": annotations},
+            "spec": _pod(order, settings, gateway),
+        },
+    }
+    if order.task.timeout is not None:
+        allowed = order.task.start_timeout + order.task.timeout + order.task.grace_period
+        spec["activeDeadlineSeconds"] = math.ceil(allowed / 1000) + LEEWAY
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": job_name(runner_of(order)),
+            "namespace": run.namespace,
+            "labels": labels,
+            "annotations": annotations,
+            "ownerReferences": [owner({"metadata": run.metadata})],
+        },
+        "spec": spec,
+    }
+
+
+def belongs(item: Json, order: LaunchOrder) -> bool:
+    """Whether a Job that is there already is the one that `order` would make."""
+    meta = item["metadata"]
+    labels, annotations = meta.get("labels") or {}, meta.get("annotations") or {}
+    owners = {each.get("uid") for each in meta.get("ownerReferences") or ()}
+    return (
+        order.run in owners
+        and labels.get(Label.RUN) == order.run
+        and labels.get(Label.SIDE) == order.side.value
+        and labels.get(Label.ATTEMPT) == str(order.attempt)
+        and labels.get(Label.LAUNCH) == str(order.launch)
+        and annotations.get(Annotation.REF) == order.ref
+    )
+
+
+def _pod(order: LaunchOrder, settings: JobSettings, gateway: str) -> Json:
+    task = order.task
+    pod: Json = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": math.ceil(task.grace_period / 1000),
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [
+            _container(order, settings, gateway, position) for position in range(len(order.steps))
+        ],
+    }
+    if task.secrets:
+        pod["volumes"] = [{"name": "secrets", "projected": {"sources": _secrets(order)}}]
+    chosen = {
+        "nodeSelector": dict(settings.node_selector),
+        "tolerations": [dict(each) for each in settings.tolerations],
+        "imagePullSecrets": [{"name": name} for name in settings.pull_secrets],
+        "priorityClassName": settings.priority_class,
+        "runtimeClassName": settings.runtime_class,
+    }
+    return pod | {key: held for key, held in chosen.items() if held}
+
+
+def _container(order: LaunchOrder, settings: JobSettings, gateway: str, position: int) -> Json:
+    step = order.steps[position]
+    environment = {
+        Environment.GATEWAY: gateway,
+        Environment.TOKEN: order.token,
+        Environment.STEP: str(step),
+    }
+    container: Json = {
+        "name": f"step-{step}",
+        "image": order.task.image or settings.image,
+        "imagePullPolicy": settings.pull_policy,
+        "resources": resources(order.task.resources or settings.resources, first=position == 0),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
+    if order.task.secrets:
+        environment[Environment.SECRETS] = SECRETS
+        container["volumeMounts"] = [{"name": "secrets", "mountPath": SECRETS, "readOnly": True}]
+    container["env"] = [{"name": name.value, "value": held} for name, held in environment.items()]
+    return container
+
+
+def resources(wanted: Mapping[str, Any], *, first: bool) -> Json:
+    """A container's resources. Steps run one after the other, but their containers stand side by
+    side: the first one requests for all, and each has the limits."""
+    limits = {name: str(held) for name, held in (wanted.get("limits") or {}).items()}
+    requests = {name: str(held) for name, held in (wanted.get("requests") or {}).items()}
+    if not first:
+        limits = {name: held for name, held in limits.items() if name in SHARED}
+        # Said in so many words: what isn't requested would be as much as the limit.
+        requests = dict.fromkeys(SHARED & (limits.keys() | requests.keys()), "0")
+    shown = {"limits": limits, "requests": requests}
+    return {key: dict(sorted(held.items())) for key, held in shown.items() if held}
+
+
+def _secrets(order: LaunchOrder) -> list[Json]:
+    return [
+        {"secret": {"name": ref.secret, "items": [{"key": ref.key, "path": ref.name}]}}
+        for ref in order.task.secrets
+    ]

@@ -1,0 +1,294 @@
+"""The launcher on Kubernetes: one Job for each launch, one container for each step.
+
+Theory of operation. A Job's name is a function of what it runs, so asking for it twice makes one Job.
+What becomes of it is watched: Jobs and pods tell what a runner can't report itself. That a runner is
+gone is never concluded from a watch alone: what isn't seen is asked for, live.
+
+A runner is ended in one of two ways. One whose containers run gets a deadline in the past: the kubelet
+stops it as it would at any deadline (SIGTERM, the pod's grace period, SIGKILL), and the pod stays, with
+its logs. One that hasn't started has no kubelet to do that; its Job is deleted.
+
+Nothing here has to survive a restart: it is read anew.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection
+from typing import Final
+
+from xaas_core.engine.facts import Key, Phase, Sighting
+from xaas_core.engine.states import Reason
+from xaas_core.ports import LaunchOrder, NotFound, RunnerKey, Unavailable
+from xaas_kube.client import ApiError, Json, KubeClient, Unreachable
+from xaas_kube.errors import translated
+from xaas_kube.informer import Informer
+from xaas_kube.jobs import JobSettings, belongs, job, job_name, runner_of
+from xaas_kube.run_index import KnownRun
+from xaas_kube.seen_runners import SeenRunners
+from xaas_kube.sightings import SeenJob, SeenPod, sight
+from xaas_kube.words import MANAGER, Label, jobs, pods
+
+SELECTOR: Final = f"{Label.MANAGED_BY}={MANAGER},{Label.COMPONENT}=step"
+
+LOOK_EVERY: Final = 3.0
+"""Seconds between looks at the events of what doesn't start: a status doesn't tell everything."""
+
+AGAIN: Final = 2.0
+"""Seconds until a Job is asked for again that the namespace has no room for."""
+
+log = logging.getLogger(__name__)
+
+
+class JobLauncher:
+    """Implements `xaas_core.ports.Launcher`. From one event loop, between `start_up` and `close`.
+
+    `where` says where a run lies; `gateway` is the address that runners call.
+    """
+
+    def __init__(
+        self,
+        client: KubeClient,
+        where: Callable[[str], KnownRun | None],
+        settings: JobSettings,
+        gateway: str,
+    ) -> None:
+        self._client = client
+        self._where = where
+        self._settings = settings
+        self._gateway = gateway
+        self._subscribers: list[Callable[[str], None]] = []
+        self._seen = SeenRunners(self._changed)
+        self._jobs = Informer(client, jobs(None), self._seen.jobs, SELECTOR)
+        self._pods = Informer(client, pods(None), self._seen.pods, SELECTOR)
+        self._refused: dict[RunnerKey, str] = {}
+        self._held_up: dict[RunnerKey, str] = {}
+        self._absent: set[RunnerKey] = set()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start_up(self) -> None:
+        """Watch, and wait until everything was listed once."""
+        informers = (self._jobs, self._pods)
+        self._tasks = [asyncio.create_task(each.run(), name="informer") for each in informers]
+        self._tasks.append(asyncio.create_task(self._explain(), name="explain"))
+        for informer, task in zip(informers, self._tasks, strict=False):
+            await informer.until_synced(task)
+
+    async def failed(self) -> None:
+        """Wait until a part ends, which none ever should, and raise its error."""
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+
+    async def close(self) -> None:
+        """Watch no more. Runners go on, and report to whoever comes next."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    # ----------------------------------------------------------------------------------- the port
+
+    async def start(self, order: LaunchOrder) -> None:
+        """See the port."""
+        runner = runner_of(order)
+        run = self._where(order.run)
+        if run is None or self._job(runner) is not None or runner in self._refused:
+            return
+        try:
+            made = await self._create(order, run)
+        except ApiError as error:
+            self._not_made(runner, error)
+            return
+        except Unreachable as error:
+            raise Unavailable(str(error)) from error
+        self._held_up.pop(runner, None)
+        self._absent.discard(runner)
+        self._jobs.tell(made)
+
+    async def end(self, runner: RunnerKey, grace: int) -> None:
+        """See the port. The grace period is in the pod since it was made."""
+        run = self._where(runner.run)
+        if run is None:
+            return
+        name = job_name(runner)
+        running = [pod for pod in self._seen.pods_of(run.namespace, name) if not pod.over]
+        if any(pod.started for pod in running):
+            for pod in running:
+                await self._stop(pod)
+            return
+        seen = self._job(runner)
+        if seen is None or not seen.deleting:
+            await self._delete(run.namespace, name)
+
+    async def sight(self, run: str, runners: Collection[RunnerKey]) -> dict[Key, Sighting]:
+        """See the port. An older runner of a task run is told as long as it lives."""
+        known = self._where(run)
+        if known is None:
+            raise Unavailable(f"it isn't known where the run {run} lies")
+        return {(each.ref, each.side): await self._sight(known, each) for each in runners}
+
+    async def release(self, runner: RunnerKey) -> None:
+        """See the port: Kubernetes removes a finished Job after a while, if it is told to."""
+        for seen in self._seen.of(runner.run, (runner.ref, runner.side)):
+            if seen.finished and not seen.released:
+                patch = {"spec": {"ttlSecondsAfterFinished": self._settings.keep_finished}}
+                await self._patch(jobs(seen.namespace, seen.name), seen.uid, patch, self._jobs)
+
+    async def forget(self, run: str) -> None:
+        """See the port: Jobs and pods belong to the run, and go with it."""
+        for memory in (self._refused, self._held_up):
+            for runner in [each for each in memory if each.run == run]:
+                del memory[runner]
+        self._absent -= {each for each in self._absent if each.run == run}
+
+    def subscribe(self, changed: Callable[[str], None]) -> None:
+        """See the port."""
+        self._subscribers.append(changed)
+
+    # ------------------------------------------------------------------------------------ starting
+
+    async def _create(self, order: LaunchOrder, run: KnownRun) -> Json:
+        """Make the Job, or find the one that was made before. Raises ApiError, Unreachable."""
+        body = job(order, run, self._settings, self._gateway)
+        try:
+            return await self._client.create(jobs(run.namespace), body)
+        except ApiError as error:
+            if error.reason != "AlreadyExists":
+                raise
+        found = await self._client.get(jobs(run.namespace, body["metadata"]["name"]))
+        if not belongs(found, order):
+            text = f"there is a Job {body['metadata']['name']!r} that isn't this run's"
+            raise ApiError(422, "Invalid", text)
+        return found
+
+    def _not_made(self, runner: RunnerKey, error: ApiError) -> None:
+        """Raises Unavailable for what may pass and says nothing of this Job."""
+        if error.code in (400, 422):
+            self._refused[runner] = error.message
+            self._absent.discard(runner)
+            self._changed(runner.run)
+        elif error.code in (403, 404):  # a quota that is used up; a namespace that is being deleted
+            self._held_up[runner] = error.message
+            asyncio.get_running_loop().call_later(AGAIN, self._changed, runner.run)
+        else:
+            raise Unavailable(f"the Job {job_name(runner)} can't be made: {error}") from error
+
+    # -------------------------------------------------------------------------------------- ending
+
+    async def _stop(self, pod: SeenPod) -> None:
+        await self._patch(
+            pods(pod.namespace, pod.name),
+            pod.uid,
+            {"spec": {"activeDeadlineSeconds": 1}},
+            self._pods,
+        )
+
+    async def _patch(self, path: str, uid: str, patch: Json, informer: Informer) -> None:
+        try:
+            with translated(path):
+                patched = await self._client.patch(path, {**patch, "metadata": {"uid": uid}})
+        except NotFound:
+            return
+        informer.tell(patched)
+
+    async def _delete(self, namespace: str, name: str) -> None:
+        try:
+            with translated(f"Job {name!r}"):
+                # In the foreground: the Job is there until its pods are gone.
+                await self._client.delete(
+                    jobs(namespace, name), {"propagationPolicy": "Foreground"}
+                )
+        except NotFound:
+            return
+
+    # -------------------------------------------------------------------------------------- seeing
+
+    def _job(self, runner: RunnerKey) -> SeenJob | None:
+        for seen in self._seen.of(runner.run, (runner.ref, runner.side)):
+            if (seen.attempt, seen.launch) == (runner.attempt, runner.launch):
+                return seen
+        return None
+
+    async def _sight(self, run: KnownRun, runner: RunnerKey) -> Sighting:
+        held = False
+        for seen in self._seen.of(runner.run, (runner.ref, runner.side)):
+            told = sight(seen, self._seen.pods_of(seen.namespace, seen.name))
+            if (seen.attempt, seen.launch) == (runner.attempt, runner.launch):
+                return told if not held else _held(told)
+            if told.phase is Phase.LIVE:
+                return told
+            held = held or told.held
+        if runner in self._refused:
+            text = self._refused[runner]
+            return Sighting(
+                runner.attempt, runner.launch, Phase.REFUSED, Reason.INVALID_JOB, text, held=held
+            )
+        text = self._held_up.get(runner, "")
+        if runner not in self._absent and await self._is_there(run, runner):
+            return Sighting(runner.attempt, runner.launch, Phase.LIVE)
+        self._absent.add(runner)
+        return Sighting(runner.attempt, runner.launch, Phase.ABSENT, message=text, held=held)
+
+    async def _is_there(self, run: KnownRun, runner: RunnerKey) -> bool:
+        """Whether a runner that isn't seen is there all the same: asked live. Raises Unavailable."""
+        name = job_name(runner)
+        try:
+            with translated(f"Job {name!r}"):
+                self._jobs.tell(await self._client.get(jobs(run.namespace, name)))
+                return True
+        except NotFound:
+            pass
+        selector = f"batch.kubernetes.io/job-name={name}"
+        with translated(f"pods of {name!r}"):
+            found = await self._client.get(pods(run.namespace), {"labelSelector": selector})
+        left = [each for each in found["items"] if not _is_over(each)]
+        return bool(left)
+
+    async def _explain(self) -> None:
+        """Ask the events why pods don't start, for what their status doesn't say."""
+        before: set[str] = set()
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            waiting = list(self._seen.waiting())
+            # Whoever waited at the last look, too, waits for longer than is usual.
+            for seen, pod in waiting:
+                uid = pod.uid if pod is not None else seen.uid
+                if uid in before:
+                    await self._ask_events(seen, pod)
+            before = {pod.uid if pod is not None else seen.uid for seen, pod in waiting}
+
+    async def _ask_events(self, seen: SeenJob, pod: SeenPod | None) -> None:
+        uid = pod.uid if pod is not None else seen.uid
+        path = f"/api/v1/namespaces/{seen.namespace}/events"
+        selector = f"involvedObject.uid={uid},type=Warning"
+        try:
+            found = await self._client.get(path, {"fieldSelector": selector})
+        except (ApiError, Unreachable) as error:
+            log.warning("can't read why %s doesn't start: %s", seen.name, error)
+            return
+        events = sorted(found["items"], key=_last_seen)
+        if not events:
+            return
+        text = f"{events[-1].get('reason')}: {events[-1].get('message')}"
+        if pod is not None:
+            self._seen.explain(pod, text)
+        else:
+            self._seen.explain_job(seen, text)
+
+    def _changed(self, run: str) -> None:
+        for changed in self._subscribers:
+            changed(run)
+
+
+def _held(told: Sighting) -> Sighting:
+    return Sighting(
+        told.attempt, told.launch, told.phase, told.reason, told.message, told.gone, held=True
+    )
+
+
+def _is_over(pod: Json) -> bool:
+    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+
+
+def _last_seen(event: Json) -> str:
+    return str(event.get("lastTimestamp") or event.get("eventTime") or "")

@@ -1,0 +1,66 @@
+"""Runners' logs on Kubernetes: read from their pods, for as long as these are there."""
+
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from typing import Final
+
+from xaas_core.ports import LogGone, RunnerKey, Unavailable
+from xaas_kube.client import ApiError, KubeClient, Unreachable
+from xaas_kube.errors import translated
+from xaas_kube.jobs import job_name
+from xaas_kube.store import KubernetesStore
+from xaas_kube.words import pods
+
+KEPT_NAMES: Final = 1000
+"""Runners whose pod's name is remembered: a log that is followed is read five times a second."""
+
+
+class PodLogs:
+    """Implements `xaas_core.ports.Logs`."""
+
+    def __init__(self, client: KubeClient, store: KubernetesStore) -> None:
+        self._client = client
+        self._store = store
+        self._names: OrderedDict[RunnerKey, str] = OrderedDict()
+
+    async def read(self, runner: RunnerKey, step: int, offset: int) -> AsyncIterator[bytes]:
+        """See the port. Ends where the log ends now: to follow it, read on from there."""
+        run = self._store.where(runner.run)
+        if run is None:
+            return
+        name = await self._pod(run.namespace, runner)
+        path = pods(run.namespace, name, "log")
+        skipped = 0
+        try:
+            async for chunk in self._client.text(path, {"container": f"step-{step}"}):
+                # Kubernetes counts lines and times, no bytes: it is read from its beginning.
+                rest = chunk[max(0, offset - skipped) :]
+                skipped += len(chunk)
+                if rest:
+                    yield rest
+        except ApiError as error:
+            if error.code == 404:
+                raise _gone(runner) from error
+            if error.code != 400:  # 400: the container hasn't started yet
+                raise Unavailable(f"the log of {name} can't be read: {error}") from error
+        except Unreachable as error:
+            raise Unavailable(str(error)) from error
+
+    async def _pod(self, namespace: str, runner: RunnerKey) -> str:
+        if runner in self._names:
+            self._names.move_to_end(runner)
+            return self._names[runner]
+        selector = f"batch.kubernetes.io/job-name={job_name(runner)}"
+        with translated("pods"):
+            found = await self._client.get(pods(namespace), {"labelSelector": selector})
+        if not found["items"]:
+            raise _gone(runner)
+        name: str = found["items"][0]["metadata"]["name"]
+        self._names[runner] = name
+        if len(self._names) > KEPT_NAMES:
+            self._names.popitem(last=False)
+        return name
+
+
+def _gone(runner: RunnerKey) -> LogGone:
+    return LogGone(f"the pod of {job_name(runner)} is gone, and its log with it")

@@ -1,0 +1,79 @@
+"""Records of the runs that aren't over, as they were last seen.
+
+Theory of operation. A decision may be made from a record that is a moment old: it is then the decision
+that was right that moment ago, and the guarded write of whatever was written meanwhile fails. What
+this process wrote itself it sees at once. So is never decided on what is older than our own writes.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from xaas_core.engine.facts import Key
+from xaas_core.engine.records import TaskRecord
+from xaas_core.ports import Part, Stored, Touch
+from xaas_kube import record_objects
+from xaas_kube.client import Json
+from xaas_kube.words import Label
+
+
+class RecordCache:
+    """The sink of the informer of task runs. `touched` is told of every change."""
+
+    def __init__(self, touched: Callable[[Touch], None]) -> None:
+        self._touched = touched
+        self._part = Part.RECORD
+        self._items: dict[str, dict[Key, Json]] = {}
+        self._decoded: dict[str, tuple[str, Stored[TaskRecord]]] = {}
+        self._places: dict[str, tuple[str, Key]] = {}
+
+    @contextmanager
+    def own(self) -> Iterator[None]:
+        """What is seen meanwhile was written by the reconciler itself: it needs no second look."""
+        self._part = Part.STATUS
+        try:
+            yield
+        finally:
+            self._part = Part.RECORD
+
+    def of(self, run: str) -> dict[Key, Stored[TaskRecord]]:
+        """The records of a run."""
+        return {key: self._read(item) for key, item in self._items.get(run, {}).items()}
+
+    def status(self, run: str, key: Key) -> dict[str, Any]:
+        """What a task run's object shows now; empty if there is none."""
+        item = self._items.get(run, {}).get(key)
+        return {} if item is None else dict(item.get("status") or {})
+
+    def items(self, run: str) -> list[Json]:
+        """The objects of a run's task runs."""
+        return list(self._items.get(run, {}).values())
+
+    def seen(self, item: Json) -> None:
+        """See `informer.Sink`."""
+        run, key = item["metadata"]["labels"][Label.RUN], record_objects.key_of(item)
+        self._items.setdefault(run, {})[key] = item
+        self._places[item["metadata"]["uid"]] = (run, key)
+        self._touched(Touch(run, self._part))
+
+    def gone(self, uid: str) -> None:
+        """See `informer.Sink`."""
+        place = self._places.pop(uid, None)
+        self._decoded.pop(uid, None)
+        if place is None:
+            return
+        run, key = place
+        kept = self._items.get(run, {})
+        if key in kept and kept[key]["metadata"]["uid"] == uid:
+            del kept[key]
+        if not kept:
+            self._items.pop(run, None)
+        self._touched(Touch(run, self._part))
+
+    def _read(self, item: Json) -> Stored[TaskRecord]:
+        uid, version = item["metadata"]["uid"], item["metadata"]["resourceVersion"]
+        known = self._decoded.get(uid)
+        if known is None or known[0] != version:
+            known = (version, Stored(record_objects.read(item), version))
+            self._decoded[uid] = known
+        return known[1]

@@ -1,0 +1,110 @@
+"""What is known of runs from watching them: where each lies, and how it looks in a list.
+
+Nothing is decided from this. It says where to read (a run is asked for by its uid, the API server
+wants a name), who is to be told of a change, and what a list shows.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from xaas_core.engine.states import OVER
+from xaas_core.models.objects import Run
+from xaas_core.ports import Part, Touch
+from xaas_kube import run_objects
+from xaas_kube.client import Json
+from xaas_kube.definition_objects import created
+from xaas_kube.feed import ChangeFeed
+from xaas_kube.words import Annotation, Label
+
+
+@dataclass(frozen=True)
+class KnownRun:
+    """A run as it was last seen. `version` counts; `shown` are the fields that its status has."""
+
+    uid: str
+    namespace: str
+    name: str
+    version: int
+    generation: int
+    created: str
+    deleting: bool
+    retired: str | None
+    live: bool
+    category: str | None
+    shown: frozenset[str]
+    conditions: tuple[Json, ...]
+    logged: int
+    run: Run
+
+    @property
+    def metadata(self) -> Json:
+        """What of an object's metadata names its owner."""
+        return {"name": self.name, "namespace": self.namespace, "uid": self.uid}
+
+
+class RunIndex:
+    """The sink of the informer of runs. `touched` is told of every change, `feed` of the logs."""
+
+    def __init__(self, touched: Callable[[Touch], None], feed: ChangeFeed) -> None:
+        self._touched = touched
+        self._feed = feed
+        self._runs: dict[str, KnownRun] = {}
+
+    def get(self, uid: str) -> KnownRun | None:
+        """What is known of a run."""
+        return self._runs.get(uid)
+
+    def all(self) -> Iterable[KnownRun]:
+        """All runs that are known."""
+        return self._runs.values()
+
+    def seen(self, item: Json) -> None:
+        """See `informer.Sink`."""
+        now = _known(item)
+        before = self._runs.get(now.uid)
+        texts = (item.get("status") or {}).get("log") or ()
+        self._feed.add(now.uid, texts, 0 if before is None else before.logged)
+        self._runs[now.uid] = now
+        spec = (
+            before is None
+            or before.generation != now.generation
+            or before.deleting != now.deleting
+            or before.retired != now.retired
+        )
+        self._touched(Touch(now.uid, Part.SPEC if spec else Part.STATUS))
+
+    def gone(self, uid: str) -> None:
+        """See `informer.Sink`."""
+        if self._runs.pop(uid, None) is not None:
+            self._feed.drop(uid)
+            self._touched(Touch(uid, Part.REMOVED))
+
+
+def _known(item: Json) -> KnownRun:
+    meta, spec, status = item["metadata"], item["spec"], item.get("status") or {}
+    state = status.get("state")
+    deleting = "deletionTimestamp" in meta
+    return KnownRun(
+        uid=meta["uid"],
+        namespace=meta["namespace"],
+        name=meta["name"],
+        version=int(meta["resourceVersion"]),
+        generation=int(meta.get("generation") or 0),
+        created=created(item),
+        deleting=deleting,
+        retired=(meta.get("labels") or {}).get(Label.OVER),
+        live=state not in OVER
+        or deleting
+        or spec.get("ttlAfterFinished") is not None
+        or _waits(spec.get("operation"), status.get("operation")),
+        category=(meta.get("annotations") or {}).get(Annotation.CATEGORY),
+        shown=frozenset(status),
+        conditions=tuple(status.get("conditions") or ()),
+        logged=len(status.get("log") or ()),
+        run=run_objects.read(item, history=False),
+    )
+
+
+def _waits(asked: Any, answered: Any) -> bool:
+    return bool(asked) and (answered or {}).get("id") != asked.get("id")

@@ -1,0 +1,106 @@
+"""Jobs and pods of ours, as they were last seen: the memory of the launcher."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from xaas_core.engine.facts import Key
+from xaas_kube.client import Json
+from xaas_kube.sightings import SeenJob, SeenPod, read_job, read_pod
+
+
+class SeenRunners:
+    """What the informers of Jobs and pods have told. `changed(run)` is called when it matters."""
+
+    def __init__(self, changed: Callable[[str], None]) -> None:
+        self._changed = changed
+        self._jobs: dict[str, SeenJob] = {}
+        self._pods: dict[str, SeenPod] = {}
+        self._by_task_run: defaultdict[tuple[str, Key], dict[str, SeenJob]] = defaultdict(dict)
+        self._by_job: defaultdict[tuple[str, str], dict[str, SeenPod]] = defaultdict(dict)
+        self.jobs = _Sink(self._job_seen, self._job_gone)
+        self.pods = _Sink(self._pod_seen, self._pod_gone)
+
+    def of(self, run: str, key: Key) -> list[SeenJob]:
+        """The Jobs of a task run, the oldest launch first."""
+        found = self._by_task_run.get((run, key), {}).values()
+        return sorted(found, key=lambda job: (job.attempt, job.launch))
+
+    def pods_of(self, namespace: str, job: str) -> list[SeenPod]:
+        """The pods of a Job."""
+        return list(self._by_job.get((namespace, job), {}).values())
+
+    def waiting(self) -> Iterator[tuple[SeenJob, SeenPod | None]]:
+        """Jobs whose pod hasn't started and doesn't say why; or that have no pod yet."""
+        for job in self._jobs.values():
+            if job.finished or job.deleting:
+                continue
+            pods = self.pods_of(job.namespace, job.name)
+            if not pods:
+                yield job, None
+            for pod in pods:
+                if not pod.started and not pod.over and not pod.trouble:
+                    yield job, pod
+
+    def explain(self, pod: SeenPod, trouble: str) -> None:
+        """Note why a pod can't start, which its status doesn't say."""
+        known = self._pods.get(pod.uid)
+        if known is not None and not known.started and known.trouble != trouble:
+            self._keep_pod(replace(known, trouble=trouble))
+
+    def explain_job(self, job: SeenJob, trouble: str) -> None:
+        """Note why a Job gets no pod."""
+        known = self._jobs.get(job.uid)
+        if known is not None and known.trouble != trouble:
+            self._keep_job(replace(known, trouble=trouble))
+
+    def _job_seen(self, item: Json) -> None:
+        job = read_job(item)
+        before = self._jobs.get(job.uid)
+        self._keep_job(job if before is None else replace(job, trouble=before.trouble))
+
+    def _keep_job(self, job: SeenJob) -> None:
+        before = self._jobs.get(job.uid)
+        self._jobs[job.uid] = job
+        self._by_task_run[job.run, job.key][job.uid] = job
+        if job != before:
+            self._changed(job.run)
+
+    def _job_gone(self, uid: str) -> None:
+        job = self._jobs.pop(uid, None)
+        if job is None:
+            return
+        place = (job.run, job.key)
+        self._by_task_run[place].pop(uid, None)
+        if not self._by_task_run[place]:
+            del self._by_task_run[place]
+        self._changed(job.run)
+
+    def _pod_seen(self, item: Json) -> None:
+        self._keep_pod(read_pod(item, self._pods.get(item["metadata"]["uid"])))
+
+    def _keep_pod(self, pod: SeenPod) -> None:
+        before = self._pods.get(pod.uid)
+        self._pods[pod.uid] = pod
+        self._by_job[pod.namespace, pod.job][pod.uid] = pod
+        # That it has started is no news: its runner will say so itself.
+        if before is None or replace(pod, started=before.started) != before:
+            self._changed(pod.run)
+
+    def _pod_gone(self, uid: str) -> None:
+        pod = self._pods.pop(uid, None)
+        if pod is None:
+            return
+        place = (pod.namespace, pod.job)
+        self._by_job[place].pop(uid, None)
+        if not self._by_job[place]:
+            del self._by_job[place]
+        self._changed(pod.run)
+
+
+class _Sink:
+    """See `informer.Sink`."""
+
+    def __init__(self, seen: Callable[[Json], None], gone: Callable[[str], None]) -> None:
+        self.seen = seen
+        self.gone = gone

@@ -1,0 +1,184 @@
+"""One replica of the operator.
+
+    every replica    store (watches), evaluator, gateway for runners, probes and metrics
+    the leader       the controller with its launcher, readiness of definitions (kopf), Events
+
+Nothing is handed over when the leader changes: whoever leads next reads what is so. A replica that
+loses the Lease, or any part of itself, ends, and Kubernetes starts it anew.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from xaas_core.admission import Admission
+from xaas_core.children import Children
+from xaas_core.clock import SystemClock
+from xaas_core.controller import Controller
+from xaas_core.gateway import Gateway
+from xaas_core.gateway_app import gateway_app
+from xaas_core.ports import Ports, Unavailable
+from xaas_core.serving import Parts, Server, StartError, listen
+from xaas_core.tokens import Tokens
+from xaas_kube.client import ApiError, KubeClient, Unreachable
+from xaas_kube.evaluator import SocketEvaluator
+from xaas_kube.launcher import JobLauncher
+from xaas_kube.lease import Lease, Lost
+from xaas_kube.logs import PodLogs
+from xaas_kube.store import KubernetesStore
+from xaas_operator import gateway_key
+from xaas_operator.events import EventRecorder
+from xaas_operator.probes import Health, probes
+from xaas_operator.readiness import Readiness
+from xaas_operator.settings import Settings
+from xaas_operator.shell import run_shell
+
+EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 - runners and the kubelet call from outside
+STOP_WITHIN: Final = 5
+"""Seconds that calls under way have when the replica stops; runners call again."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the replica runs. `kubeconfig` None: in the cluster. `gateway`: what runners call, if it
+    isn't the Service. `take_signals` has the process's signals come to whoever ends the replica."""
+
+    namespace: str
+    identity: str
+    kubeconfig: Path | None = None
+    gateway: str = ""
+    probes_port: int = 8081
+    take_signals: Callable[[], object] = lambda: None
+
+
+class Replica:
+    """An async context: the replica works inside it. Raises StartError."""
+
+    def __init__(self, settings: Settings, place: Place) -> None:
+        self._settings = settings
+        self._place = place
+        self._parts = Parts()
+        self._health = Health()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except (ApiError, Unreachable, Unavailable, OSError) as error:
+            await self._parts.close()
+            raise StartError(str(error)) from error
+        except BaseException:
+            await self._parts.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._health.ready = False
+        await self._parts.close()
+
+    async def failed(self) -> None:
+        """Wait until a part of the replica ends, which it never should, and raise its error."""
+        await self._parts.failed()
+
+    async def _start(self) -> None:
+        settings, place, parts = self._settings, self._place, self._parts
+        client = await KubeClient.connect(place.kubeconfig)
+        parts.stack.push_async_callback(client.close)
+        asked = Server(probes(self._health, client), stop_within=1)
+        await parts.serve("probes", asked, listen(EVERYWHERE, place.probes_port))
+        tokens = Tokens(
+            await gateway_key.read_or_make(
+                client,
+                place.namespace,
+                settings.gateway.key_secret,
+                gateway_key.deployment_name(),
+            )
+        )
+        gateway = place.gateway or await self._gateway_address(client)
+        clock = SystemClock()
+        store = KubernetesStore(client, clock, live_only=True)
+        parts.stack.push_async_callback(store.close)
+        evaluator = SocketEvaluator(settings.evaluator)
+        parts.stack.push_async_callback(evaluator.close)
+        await asyncio.gather(store.start_up(), evaluator.start_up())
+        parts.keep(asyncio.create_task(store.failed(), name="watches"))
+        admission = Admission(store, evaluator)
+        launcher = JobLauncher(client, store.where, settings.runner.of_jobs(), gateway)
+        ports = Ports(store, launcher, evaluator, PodLogs(client, store), clock)
+        calls = Gateway(store, clock)
+        children = Children(calls, store, admission, ports.logs)
+        app = gateway_app(calls, tokens, children)
+        listener = listen(EVERYWHERE, settings.gateway.port)
+        await parts.serve("gateway", Server(app, stop_within=STOP_WITHIN), listener)
+        self._health.runs = lambda: store.live_count
+        self._health.ready = True
+        readiness = Readiness(client, store, admission)
+        lease = Lease(client, place.namespace, settings.lease, place.identity)
+        leader = Leader(
+            lease,
+            launcher,
+            Controller(ports, tokens),
+            readiness,
+            EventRecorder(client, store),
+            self._health,
+        )
+        parts.keep(asyncio.create_task(leader.lead(place), name="leader"))
+
+    async def _gateway_address(self, client: KubeClient) -> str:
+        """The Service's address: runners need no name service to call it."""
+        name, namespace = self._settings.gateway.service, self._place.namespace
+        found = await client.get(f"/api/v1/namespaces/{namespace}/services/{name}")
+        address = found["spec"].get("clusterIP")
+        if not address or address == "None":
+            raise StartError(f"the Service {name!r} has no address of its own (clusterIP)")
+        host = f"[{address}]" if ":" in address else address
+        return f"http://{host}:{self._settings.gateway.port}"
+
+
+@dataclass(frozen=True)
+class Leader:
+    """What only one replica does at a time."""
+
+    lease: Lease
+    launcher: JobLauncher
+    controller: Controller
+    readiness: Readiness
+    recorder: EventRecorder
+    health: Health
+
+    async def lead(self, place: Place) -> None:
+        """Wait for the Lease, then lead until it is lost. Raises Lost."""
+        await self.lease.acquire()
+        try:
+            await self.launcher.start_up()
+            self.health.leads = True
+            self.health.waiting = lambda: len(self.controller.queue)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.lease.keep())
+                group.create_task(self.launcher.failed())
+                group.create_task(self.controller.run())
+                group.create_task(self.readiness.run())
+                group.create_task(self.recorder.run())
+                group.create_task(run_shell(self.readiness, place.kubeconfig, place.take_signals))
+        except BaseExceptionGroup as failures:
+            lost = failures.subgroup(Lost)
+            if lost is not None:
+                raise Lost("the Lease is lost: another replica leads") from failures
+            raise
+        finally:
+            self.health.leads = False
+            await self.launcher.close()
+            await self.lease.release()
+
+
+def own_namespace(settings: Settings) -> str:
+    """The namespace that the operator runs in."""
+    return settings.namespace or os.environ.get("POD_NAMESPACE", "default")
