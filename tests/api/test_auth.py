@@ -13,7 +13,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin
 
 from xaas_api.auth import Access, AccessError, access_for, is_loopback, read_token
-from xaas_api.embedded import EmbeddedServer, Settings, StartError
+from xaas_api.embedded import EmbeddedServer, Settings
+from xaas_core.serving import StartError
 
 TOKEN = "correct-horse-battery-staple"
 

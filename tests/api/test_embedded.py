@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 from tests.api.kit.client import Client, Json
-from tests.api.kit.process import ServerProcess, server_process
+from tests.api.kit.process import ServerProcess, embedded_process, server_process
 
 pytestmark = [pytest.mark.anyio, pytest.mark.e2e]
 
@@ -109,7 +109,7 @@ async def events_of(client: Client, run: Json, after: str) -> list[tuple[str, st
 
 class TestWontStart:
     def said_by(self, data: Path, *arguments: str) -> str:
-        server = ServerProcess(data, data.parent / "failed.log", *arguments)
+        server = embedded_process(data, data.parent / "failed.log", *arguments)
         assert server.process.wait(30) == 1
         assert "Traceback" not in server.said
         return server.said

@@ -2,17 +2,30 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
 from tests.api.kit.client import HANGS, Client, Json, places, problem
+from tests.api.kit.served import served
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
+from xaas_api.app import create_app
+from xaas_api.auth import Access
 from xaas_api.embedded import EmbeddedServer, Settings
+from xaas_api.services import Services
+from xaas_core.admission import Admission
+from xaas_core.engine.history import Change
+from xaas_core.engine.states import RunState
+from xaas_core.models.objects import RunStatus, Summary
+from xaas_core.models.pipeline_run import Target
+from xaas_core.ports import Evaluator, Logs, Writes
+from xaas_core.testing.builders import run_spec
+from xaas_core.testing.clock import VirtualClock
+from xaas_core.testing.memory_store import MemoryStore
 
 pytestmark = pytest.mark.anyio
 
@@ -315,3 +328,35 @@ async def test_streams_end_with_the_server(tmp_path: Any) -> None:
     await socket.wait_closed()
     assert socket.close_code == 1001
     await http.aclose()
+
+
+class ForgetfulStore(MemoryStore):
+    """Goes on from the beginning, as a replica does that doesn't know a cursor of another's."""
+
+    async def resume(self, cursor: str) -> str:
+        """See `ports.Store`."""
+        await super().resume(cursor)
+        return "0"
+
+
+async def test_a_place_of_another_replica(new_name: Callable[[], str]) -> None:
+    """What comes again is no loss; the client's own place stays where it is until something comes."""
+    store = ForgetfulStore(VirtualClock())
+    run = await store.create_run("default", run_spec("p"), Target.PIPELINE, None, None)
+    changes = [Change(RunState.PROCESSING, 5), Change(RunState.COMPLETE, 6)]
+    status = RunStatus(Summary(RunState.COMPLETE), planned=True)
+    await store.commit(Writes(run, status=status, changes=changes))
+    services = Services(store, Admission(store, cast(Evaluator, None)), cast(Logs, None))
+    async with (
+        served(create_app(services, Access())) as url,
+        httpx.AsyncClient(base_url=url, trust_env=False, timeout=20) as http,
+    ):
+        client = Client(http, new_name)
+        async with client.http.stream("GET", "/events", params={"after": "2"}) as answer:
+            stream = Stream(answer.aiter_lines())
+            assert (await stream.block())["id"] == "2"
+            assert [brief(message) for message in await stream.until("complete")] == [
+                ("processing",),
+                ("complete",),
+            ]
+            assert stream.cursor == "2"

@@ -146,3 +146,14 @@ async def test_what_breaks(path: str, error: Exception, status: int, kind: str) 
             assert found["detail"] == "the disk is full"
             assert answer.headers["retry-after"] == "1"
         assert (await http.get("/healthz")).status_code == 200
+
+
+async def test_a_server_that_is_about_to_end() -> None:
+    store = cast(Store, BrokenStore(Unavailable("nobody asks it")))
+    services = Services(store, Admission(store, cast(Evaluator, None)), cast(Logs, None))
+    services.is_leaving = True
+    transport = httpx.ASGITransport(create_app(services, Access()))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+        found = problem(await http.get("/readyz"), 503, "unavailable")
+        assert found["detail"] == "the server is about to end"
+        assert (await http.get("/healthz")).status_code == 200

@@ -1,1 +1,1 @@
-"""REST, events and the embedded product: routes that read and write through the Store port."""
+"""REST and events, embedded and on Kubernetes: routes that read and write through the Store port."""

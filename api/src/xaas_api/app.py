@@ -21,7 +21,6 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from xaas_api import events, server_routes
-from xaas_api.auth import Access, Guard
 from xaas_api.definitions import routes as definition_routes
 from xaas_api.errors import (
     FORESEEN,
@@ -33,6 +32,7 @@ from xaas_api.errors import (
     place_of,
     problem_response,
 )
+from xaas_api.guard import Doorkeeper, Guard
 from xaas_api.metrics import Measured, Metrics
 from xaas_api.openapi import document
 from xaas_api.paths import RawPaths
@@ -47,11 +47,11 @@ from xaas_core.admission import Problem
 class Api:
     """The ASGI app, with a handle on its streams."""
 
-    def __init__(self, services: Services, access: Access) -> None:
+    def __init__(self, services: Services, access: Doorkeeper) -> None:
         self.feed = events.Feed(services)
         self._metrics = Metrics(services)
         self.fastapi = self._build(services)
-        inner: ASGIApp = Guard(self.fastapi, access)
+        inner: ASGIApp = Guard(self.fastapi, self.fastapi.routes, access)
         self._outer = RawPaths(Measured(inner, self._metrics))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -112,7 +112,7 @@ class Api:
         return app
 
 
-def create_app(services: Services, access: Access) -> Api:
+def create_app(services: Services, access: Doorkeeper) -> Api:
     """The app for these doors, open to those whom `access` lets in."""
     return Api(services, access)
 

@@ -6,6 +6,8 @@ its own name to 127.0.0.1 still sends that name), and an Origin, which browsers 
 request that changes something and with every WebSocket, must be the server's own.
 
 With a token every request needs it, on every address, but for the two probes, which tell nothing.
+
+That is for the embedded server; on Kubernetes the cluster decides (`cluster_access.py`).
 """
 
 import hmac
@@ -18,9 +20,9 @@ from pathlib import Path
 from typing import Final
 
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
 
-from xaas_api.errors import ApiError, ProblemType, problem_response
+from xaas_api.errors import ApiError, ProblemType
+from xaas_api.guard import Call, bearer_token
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
 """Probes send no token."""
@@ -39,9 +41,18 @@ class AccessError(ValueError):
 
 @dataclass(frozen=True)
 class Access:
-    """What a request must bring. `token` is None only on a loopback address."""
+    """What a request must bring. `token` is None only on a loopback address.
+
+    Implements `xaas_api.guard.Doorkeeper`.
+    """
 
     token: str | None = None
+
+    async def admit(self, call: Call) -> None:
+        """Raises ApiError for what is refused."""
+        refused = self.refuse(call.path, call.headers)
+        if refused is not None:
+            raise refused
 
     def refuse(self, path: str, headers: Headers) -> ApiError | None:
         """Why a request is refused; None if it isn't."""
@@ -51,8 +62,7 @@ class Access:
 
     def _check_token(self, headers: Headers) -> ApiError | None:
         assert self.token is not None
-        scheme, _, sent = headers.get("authorization", "").partition(" ")
-        given = sent.strip() if scheme.lower() == "bearer" else ""
+        given = bearer_token(headers)
         if hmac.compare_digest(given.encode("latin-1"), self.token.encode()):
             return None
         text = "send the server's token as `Authorization: Bearer <token>`"
@@ -86,24 +96,6 @@ def is_loopback(name: str) -> bool:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
         return False
-
-
-class Guard:
-    """Answers what `Access` refuses; the rest goes on. WebSockets are refused at their handshake."""
-
-    def __init__(self, app: ASGIApp, access: Access) -> None:
-        self._app = app
-        self._access = access
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See the ASGI specification."""
-        if scope["type"] in ("http", "websocket"):
-            refused = self._access.refuse(scope["path"], Headers(scope=scope))
-            if refused is not None:
-                # Starlette sends a response to a WebSocket's handshake as a denial.
-                await problem_response(refused)(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
 
 
 def read_token(file: Path) -> str:

@@ -21,8 +21,10 @@ from xaas_core.ports import (
     AlreadyExists,
     Conflict,
     KeyReused,
+    LogGone,
     NotFound,
     OperationPending,
+    TooLarge,
     Unavailable,
 )
 
@@ -42,7 +44,7 @@ class ProblemType(StrEnum):
     INVALID_REQUEST = "invalid-request"  # a body, query or header that the schema refuses
     REFUSED = "refused"  # a definition or run that can't be accepted
     UNAUTHORIZED = "unauthorized"  # no token, or not the right one
-    FORBIDDEN = "forbidden"  # from a web page elsewhere, by its Host or Origin
+    FORBIDDEN = "forbidden"  # from a web page elsewhere, or the cluster's RBAC doesn't allow it
     NOT_FOUND = "not-found"  # no such object or path
     METHOD_NOT_ALLOWED = "method-not-allowed"
     ALREADY_EXISTS = "already-exists"  # an object of that name exists
@@ -50,8 +52,9 @@ class ProblemType(StrEnum):
     OPERATION_NOT_ALLOWED = "operation-not-allowed"  # the run's state doesn't allow it
     OPERATION_PENDING = "operation-pending"  # another operation waits for its answer
     RUN_NOT_OVER = "run-not-over"  # only a run that is over can be deleted without force
+    LOG_GONE = "log-gone"  # the log isn't kept any more: its pod is gone
     PRECONDITION_FAILED = "precondition-failed"  # If-Match names another version
-    BODY_TOO_LARGE = "body-too-large"
+    BODY_TOO_LARGE = "body-too-large"  # or larger than the backend can keep
     UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type"
     UNDECIDED = "undecided"  # the operation waits and may yet be decided
     UNAVAILABLE = "unavailable"  # the backend can't be reached; nothing was written
@@ -71,6 +74,7 @@ STATUS: Final[Mapping[ProblemType, int]] = {
     ProblemType.OPERATION_NOT_ALLOWED: 409,
     ProblemType.OPERATION_PENDING: 409,
     ProblemType.RUN_NOT_OVER: 409,
+    ProblemType.LOG_GONE: 410,
     ProblemType.PRECONDITION_FAILED: 412,
     ProblemType.BODY_TOO_LARGE: 413,
     ProblemType.UNSUPPORTED_MEDIA_TYPE: 415,
@@ -84,7 +88,7 @@ TITLES: Final[Mapping[ProblemType, str]] = {
     ProblemType.INVALID_REQUEST: "The request isn't valid",
     ProblemType.REFUSED: "The object can't be accepted",
     ProblemType.UNAUTHORIZED: "A bearer token is needed",
-    ProblemType.FORBIDDEN: "Requests from elsewhere aren't answered",
+    ProblemType.FORBIDDEN: "The caller may not do this",
     ProblemType.NOT_FOUND: "There is no such object",
     ProblemType.METHOD_NOT_ALLOWED: "The path doesn't have this method",
     ProblemType.ALREADY_EXISTS: "An object of that name exists",
@@ -92,6 +96,7 @@ TITLES: Final[Mapping[ProblemType, str]] = {
     ProblemType.OPERATION_NOT_ALLOWED: "The run's state doesn't allow the operation",
     ProblemType.OPERATION_PENDING: "Another operation waits for its answer",
     ProblemType.RUN_NOT_OVER: "The run isn't over",
+    ProblemType.LOG_GONE: "The log isn't kept any more",
     ProblemType.PRECONDITION_FAILED: "The object has another version",
     ProblemType.BODY_TOO_LARGE: "The body is too large",
     ProblemType.UNSUPPORTED_MEDIA_TYPE: "The body must be JSON",
@@ -122,6 +127,8 @@ _PROBLEMS: Final[Mapping[type[Exception], ProblemType]] = {
     Conflict: ProblemType.PRECONDITION_FAILED,
     OperationPending: ProblemType.OPERATION_PENDING,
     NotAllowed: ProblemType.OPERATION_NOT_ALLOWED,
+    LogGone: ProblemType.LOG_GONE,
+    TooLarge: ProblemType.BODY_TOO_LARGE,
     Refused: ProblemType.REFUSED,
     Undecided: ProblemType.UNDECIDED,
     Unavailable: ProblemType.UNAVAILABLE,

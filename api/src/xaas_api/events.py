@@ -150,6 +150,15 @@ class Narrator:
         return found
 
 
+@dataclass(frozen=True)
+class Start:
+    """Where a stream begins. `told` is what the client goes on after if nothing comes: its own
+    cursor, for `cursor` may lie before it, and each new try would fall back further."""
+
+    told: str
+    cursor: str
+
+
 class Events:
     """The routes."""
 
@@ -168,16 +177,16 @@ class Events:
     ) -> Response:
         """Changes of state as server-sent events: `id:` is the cursor, `data:` the message."""
         after = query.after if last_event_id is None else last_event_id
-        cursor = await self._start(after)
+        start = await self._start(after)
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        content = self._sse(query, cursor)
+        content = self._sse(query, start)
         return StreamingResponse(content, 200, headers, "text/event-stream")
 
     async def socket(self, socket: WebSocket) -> None:
         """The same over a WebSocket: one message a frame, each with its `cursor`."""
         try:
             query = EventsQuery.model_validate(dict(socket.query_params))
-            cursor = await self._start(query.after)
+            start = await self._start(query.after)
         except ValidationError as error:
             await socket.send_denial_response(problem_response(invalid(problems_of(error))))
             return
@@ -185,7 +194,7 @@ class Events:
             await socket.send_denial_response(problem_response(as_api_error(error)))
             return
         await socket.accept()
-        sending = asyncio.ensure_future(self._send(socket, query, cursor))
+        sending = asyncio.ensure_future(self._send(socket, query, start.cursor))
         closing = asyncio.ensure_future(_closed(socket))
         try:
             await asyncio.wait({sending, closing}, return_when=asyncio.FIRST_COMPLETED)
@@ -194,15 +203,18 @@ class Events:
             closing.cancel()
             await asyncio.gather(sending, closing, return_exceptions=True)
 
-    async def _start(self, after: str | None) -> str:
-        """The cursor to go on after. Raises ApiError for one that isn't ours."""
+    async def _start(self, after: str | None) -> Start:
+        """Where to go on. Raises ApiError for a cursor that isn't ours."""
+        store = self._services.store
         if after is None:
-            return await self._services.store.last_cursor()
+            newest = await store.last_cursor()
+            return Start(newest, newest)
+        if not after:
+            return Start("", "")
         try:
-            await self._services.store.changes(after or None, 1)
+            return Start(after, await store.resume(after))
         except ValueError as error:
             raise invalid_at("after", str(error)) from None
-        return after
 
     async def _messages(
         self, query: EventsQuery, cursor: str
@@ -217,10 +229,10 @@ class Events:
                 if told is not None:
                     yield logged.cursor, told
 
-    async def _sse(self, query: EventsQuery, cursor: str) -> AsyncIterator[bytes]:
+    async def _sse(self, query: EventsQuery, start: Start) -> AsyncIterator[bytes]:
         # An id without data isn't an event, but where the client goes on after a break.
-        yield f"retry: {RETRY}\nid: {cursor}\n\n".encode()
-        async for item in self._messages(query, cursor):
+        yield f"retry: {RETRY}\nid: {start.told}\n\n".encode()
+        async for item in self._messages(query, start.cursor):
             if item is None:
                 yield b": still here\n\n"
             else:

@@ -124,6 +124,7 @@ _DETAILS: Final[Mapping[ProblemType, str]] = {
     ProblemType.OPERATION_PENDING: "another operation waits for its answer",
     ProblemType.RUN_NOT_OVER: "the run is processing; cancel it first, or delete it with "
     "?force=true, which undoes nothing",
+    ProblemType.LOG_GONE: "the log of attempt 1, step 0 isn't kept any more: its pod is gone",
     ProblemType.PRECONDITION_FAILED: "the Pipeline 'deploy' is at another version: read it again",
     ProblemType.BODY_TOO_LARGE: "a body has at most 4194304 bytes",
     ProblemType.UNSUPPORTED_MEDIA_TYPE: "Content-Type is missing; "
@@ -175,7 +176,8 @@ def document(app: FastAPI, models: Iterable[type[BaseModel]]) -> dict[str, Any]:
         "token": {
             "type": "http",
             "scheme": "bearer",
-            "description": "Needed unless the server listens on loopback without a token file.",
+            "description": "Needed unless the server listens on loopback without a token file. "
+            "On Kubernetes a token of the cluster's: of a ServiceAccount, or of a user.",
         }
     }
     found["security"] = [{"token": []}, {}]

@@ -26,7 +26,7 @@ class ServerRoutes:
 
     def __init__(self, app: FastAPI, services: Services, metrics: Metrics) -> None:
         self._app = app
-        self._store = services.store
+        self._services = services
         self._metrics = metrics
         self._page = files("xaas_api").joinpath("docs.html").read_bytes()
         self._policy = content_policy(self._page.decode())
@@ -36,10 +36,12 @@ class ServerRoutes:
         return answer({"status": "ok"})
 
     async def readyz(self) -> Response:
-        """Whether the store answers."""
+        """Whether the store answers, and the server isn't about to end."""
+        if self._services.is_leaving:
+            raise ApiError(ProblemType.UNAVAILABLE, "the server is about to end")
         try:
             async with asyncio.timeout(READY_WITHIN):
-                await self._store.last_cursor()
+                await self._services.store.last_cursor()
         except TimeoutError:
             raise ApiError(ProblemType.UNAVAILABLE, "the store doesn't answer") from None
         return answer({"status": "ok"})

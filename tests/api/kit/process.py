@@ -1,4 +1,4 @@
-"""The embedded server as a process of its own, to be ended in all the ways a process can end."""
+"""A server as a process of its own, to be ended in all the ways a process can end."""
 
 import os
 import re
@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-START = 30.0
+START = 60.0
 
 
 class ServerProcess:
     """`url` is where it listens; known once it is ready."""
 
-    def __init__(self, data: Path, log: Path, *arguments: str) -> None:
+    def __init__(self, module: str, log: Path, *arguments: str) -> None:
         self._log = log
-        command = [sys.executable, "-m", "xaas_api.embedded", "--data", str(data), *arguments]
+        command = [sys.executable, "-m", module, *arguments]
         with log.open("wb") as written:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=written, stderr=subprocess.STDOUT
@@ -47,11 +47,23 @@ class ServerProcess:
         return self.process.wait(START)
 
 
+def embedded_process(data: Path, log: Path, *arguments: str) -> ServerProcess:
+    """The embedded server, just started."""
+    return ServerProcess("xaas_api.embedded", log, "--data", str(data), *arguments)
+
+
 @contextmanager
 def server_process(data: Path, *arguments: str) -> Iterator[ServerProcess]:
-    """A server that is ready; killed at the end if it still lives."""
+    """An embedded server that is ready; killed at the end if it still lives."""
     number = len(list(data.parent.glob("server-*.log")))
-    server = ServerProcess(data, data.parent / f"server-{number}.log", "--port", "0", *arguments)
+    log = data.parent / f"server-{number}.log"
+    with ready(embedded_process(data, log, "--port", "0", *arguments)) as server:
+        yield server
+
+
+@contextmanager
+def ready(server: ServerProcess) -> Iterator[ServerProcess]:
+    """A server that was just started, once it is ready; killed at the end if it still lives."""
     try:
         server.wait_until_ready()
         yield server

@@ -17,10 +17,11 @@ from xaas_api.runs import schemas
 from xaas_api.runs.views import run_view
 from xaas_api.services import Services
 from xaas_core.engine.facts import Request as OperationRequest
-from xaas_core.engine.states import OVER, Operation, Reason
+from xaas_core.engine.states import OVER, Operation
 from xaas_core.models.objects import Run
 from xaas_core.models.pipeline_run import Target
 from xaas_core.operations import Undecided, operate, wait_for, wait_planned
+from xaas_core.planner import NOT_PLANNABLE
 from xaas_core.ports import Idempotency, NotFound, Store
 
 PATH: Final = "/pipelineruns"
@@ -145,8 +146,7 @@ class Runs:
 
 
 def _is_decided(run: Run) -> bool:
-    missing = run.status.summary.reason is Reason.DEFINITION_MISSING
-    return run.pending_request is None or missing
+    return run.pending_request is None or run.status.summary.reason in NOT_PLANNABLE
 
 
 def add_routes(router: APIRouter, services: Services) -> None:

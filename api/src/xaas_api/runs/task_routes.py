@@ -1,6 +1,5 @@
 """Routes of task runs and their logs."""
 
-from collections.abc import AsyncIterator
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Query
@@ -21,6 +20,7 @@ from xaas_core.ports import NotFound
 
 TASKS: Final = PATH + "/{instance_id:segment}/tasks"
 ONE: Final = TASKS + "/{ref:segment}/{process_type:segment}"
+LOGS: Final = ONE + "/logs"
 
 RefPath = Annotated[str, Path(description="The task's ref; `/` is written `%2F`.")]
 SidePath = Annotated[
@@ -71,8 +71,7 @@ class Tasks:
         """What its scripts printed and logged: all steps and attempts, in order."""
         _, side = await self._one(instance_id, ref, process_type, query)
         reader = LogReader(self._services, instance_id, ref, side, query.step)
-        content: AsyncIterator[bytes]
-        content = reader.follow() if query.follow else reader.read(await reader.record())
+        content = await reader.open(follow=query.follow)
         headers = {
             "cache-control": "no-store",
             "x-accel-buffering": "no",
@@ -107,14 +106,15 @@ def add_routes(router: APIRouter, services: Services) -> None:
     """Add the routes."""
     routes = Tasks(services)
     missing = problems(ProblemType.NOT_FOUND)
+    gone = problems(ProblemType.NOT_FOUND, ProblemType.LOG_GONE)
     example = schemas.TASK_RUN_EXAMPLE
     every = gives("The task runs", schemas.PipelineTaskRunList, {"items": [example]})
     one = gives("The task run", schemas.PipelineTaskRun, example)
     log = text("The log; with follow a stream", "text/plain", "adding vlan 12\n")
-    for path, endpoint, shown, name in (
-        (TASKS, routes.list_all, every, "list"),
-        (ONE, routes.read, one, "read"),
-        (ONE + "/logs", routes.logs, log, "log"),
+    for path, endpoint, name, responses in (
+        (TASKS, routes.list_all, "list", missing | {200: every}),
+        (ONE, routes.read, "read", missing | {200: one}),
+        (LOGS, routes.logs, "log", gone | {200: log}),
     ):
         router.add_api_route(
             path,
@@ -123,5 +123,5 @@ def add_routes(router: APIRouter, services: Services) -> None:
             tags=["PipelineTaskRun"],
             name=f"{name} PipelineTaskRun",
             operation_id=f"{name}_pipelinetaskruns",
-            responses=missing | {200: shown},
+            responses=responses,
         )
