@@ -44,7 +44,7 @@ class Lease:
 
     async def acquire(self) -> None:
         """Wait until it is ours."""
-        while not await self._try():
+        while not await self._try():  # noqa: ASYNC110 - no event tells of it
             await asyncio.sleep(EVERY)
 
     async def keep(self) -> None:

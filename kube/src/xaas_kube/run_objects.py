@@ -9,7 +9,7 @@ without what is empty at its end. `written` is when it was recorded, in millisec
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ from xaas_core.models.objects import Meta, Run, RunStatus, RunWarning, Summary
 from xaas_core.models.pipeline_run import PipelineRunSpec, Target
 from xaas_kube import exact, times
 from xaas_kube.client import Json
-from xaas_kube.conditions import condition
+from xaas_kube.conditions import condition, kept
 from xaas_kube.definition_objects import created, problems
 from xaas_kube.words import API_VERSION, FINALIZER, Annotation, Label
 
@@ -157,6 +157,29 @@ def status_out(status: RunStatus, generation: int, at: int) -> Json:
         "conditions": [_succeeded(summary, at)],
     }
     return {key: held for key, held in shown.items() if held is not None}
+
+
+def status_patch(
+    shown: Json, texts: Sequence[str], before: Collection[str], conditions: Any
+) -> list[Json]:
+    """A JSON patch to what is `shown`, and `texts` at the end of the log.
+
+    `before` are the fields that the status has now: what isn't shown any more is removed, and a log
+    only ever grows. `conditions` are those of before.
+    """
+    shown = {**shown, "conditions": [kept(each, conditions) for each in shown["conditions"]]}
+    if not before:
+        return [{"op": "add", "path": "/status", "value": {**shown, "log": list(texts)}}]
+    gone = sorted(set(before) - shown.keys() - {"log"})
+    patch: list[Json] = [{"op": "remove", "path": f"/status/{field}"} for field in gone]
+    patch += [
+        {"op": "add", "path": f"/status/{field}", "value": held} for field, held in shown.items()
+    ]
+    if "log" not in before:
+        patch.append({"op": "add", "path": "/status/log", "value": list(texts)})
+    else:
+        patch += [{"op": "add", "path": "/status/log/-", "value": text} for text in texts]
+    return patch
 
 
 def _succeeded(summary: Summary, at: int) -> Json:

@@ -13,16 +13,14 @@ and the API, which watches every run for its lists and streams, and no records.
 
 import asyncio
 import contextlib
-import json
 import uuid
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Collection, Sequence
-from typing import Any, Final
+from typing import Final
 
 from xaas_core.engine.facts import Key, Request
 from xaas_core.engine.plan import Plan
 from xaas_core.engine.records import TaskRecord
-from xaas_core.engine.states import OVER, Side
+from xaas_core.engine.states import OVER
 from xaas_core.models.objects import Definition, DefinitionSpec, Run
 from xaas_core.models.pipeline_run import PipelineRunSpec, Target
 from xaas_core.ports import (
@@ -42,34 +40,28 @@ from xaas_core.ports import (
     Writes,
 )
 from xaas_core.touches import Broadcast
-from xaas_kube import definition_objects, plan_objects, record_objects, run_objects, times
-from xaas_kube.client import JSON_PATCH, METADATA_LIST, Json, KubeClient
-from xaas_kube.conditions import kept
+from xaas_kube import definition_objects, run_objects, times
+from xaas_kube.client import JSON_PATCH, Json, KubeClient
 from xaas_kube.definition_store import DefinitionIndex, DefinitionStore
 from xaas_kube.errors import translated
 from xaas_kube.feed import ChangeFeed, Cursor, entries, replay
-from xaas_kube.informer import PAGE, Informer
-from xaas_kube.names import keyed_run_name, plan_name, run_name, task_run_name
+from xaas_kube.informer import Informer
+from xaas_kube.names import keyed_run_name, run_name
 from xaas_kube.paging import created_within, page
-from xaas_kube.record_cache import RecordCache
-from xaas_kube.retired import RetiredRuns
-from xaas_kube.run_index import KnownRun, RunIndex
-from xaas_kube.words import FINALIZER, Annotation, Label, Resource, path, revisions
+from xaas_kube.plans import Plans
+from xaas_kube.records import Records
+from xaas_kube.retirement import Retirement
+from xaas_kube.run_index import KnownRun
+from xaas_kube.runs import Runs
+from xaas_kube.words import FINALIZER, Annotation, Label, Resource, path
 
 NOT_OVER: Final = f"!{Label.OVER}"
 
-CATCH_UP: Final = 5
-CATCH_UP_PAUSE: Final = 0.003
-"""Looks, and seconds between them, until a list's memory surely has what was written before."""
-
-KEPT_PLANS: Final = 16 * 1024 * 1024
-"""Characters of plans that are kept decoded, the most recently used."""
-
-FEW: Final = 8
-"""Records that are read one by one; more are read as a list."""
-
 REMEMBERED_REQUESTS: Final = 20
+"""Operations whose ids are known when they come again."""
+
 TRIES: Final = 20
+"""Guarded writes of one call; each that fails met another writer that got on."""
 
 
 class KubernetesStore:
@@ -78,38 +70,30 @@ class KubernetesStore:
     def __init__(self, client: KubeClient, clock: Clock, *, live_only: bool = False) -> None:
         self._client = client
         self._clock = clock
-        self._broadcast = Broadcast()
         self._serial = 0
-        self._plans: OrderedDict[str, tuple[Plan, int]] = OrderedDict()
-        self._plans_size = 0
+        self._watches_records = live_only
+        self._broadcast = Broadcast()
         self._feed = ChangeFeed(clock.now())
-        self._runs = RunIndex(self._broadcast.send, self._feed)
-        self._records = RecordCache(self._broadcast.send)
         selector = NOT_OVER if live_only else None
-        self._run_informer = Informer(client, path(Resource.RUNS, None), self._runs, selector)
-        self._record_informer = Informer(
-            client, path(Resource.TASK_RUNS, None), self._records, NOT_OVER
-        )
+        self._runs = Runs(client, self._broadcast.send, self._feed, selector)
+        self._records = Records(client, self._broadcast.send, NOT_OVER)
+        self._plans = Plans(client)
+        self._retirement = Retirement(client, self._runs, self._records)
         self.definitions = {kind: DefinitionIndex() for kind in Kind}
-        definition_informers = {
+        self._definition_informers = {
             kind: Informer(client, path(definition_objects.RESOURCES[kind], None), index)
             for kind, index in self.definitions.items()
         }
-        self._definition_informers = definition_informers
         self._definition_store = DefinitionStore(
-            client, self.definitions, definition_informers, self._now
+            client, self.definitions, self._definition_informers, self._now
         )
-        self._retired = RetiredRuns(client, self._revive) if live_only else None
-        self._watches_records = live_only
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start_up(self) -> None:
         """Watch, and wait until everything was listed once."""
-        informers = [self._run_informer, *self._definition_informers.values()]
+        informers = [self._runs.informer, *self._definition_informers.values()]
         if self._watches_records:
-            informers.append(self._record_informer)
-        if self._retired is not None:
-            informers.append(self._retired.informer)
+            informers += [self._records.informer, self._retirement.informer]
         self._tasks = [asyncio.create_task(each.run(), name="informer") for each in informers]
         for informer, task in zip(informers, self._tasks, strict=True):
             await informer.until_synced(task)
@@ -128,6 +112,15 @@ class KubernetesStore:
         if self._tasks:
             await asyncio.wait(self._tasks)
         self._broadcast.close()
+
+    def where(self, uid: str) -> KnownRun | None:
+        """Where a run lies, for those who make what belongs to it."""
+        return self._runs.index.get(uid)
+
+    @property
+    def live_count(self) -> int:
+        """How many runs may still need something, as far as they are watched."""
+        return sum(known.live for known in self._runs.index.all())
 
     # -------------------------------------------------------------------------------- definitions
 
@@ -148,7 +141,7 @@ class KubernetesStore:
     ) -> Page[Definition[DefinitionSpec]]:
         """See the port."""
         resource = definition_objects.RESOURCES[kind]
-        await self._catch_up(resource, namespace, self._definition_informers[kind])
+        await self._runs.catch_up(resource, namespace, self._definition_informers[kind])
         return self._definition_store.list(kind, namespace, query)
 
     async def replace_definition(
@@ -195,7 +188,7 @@ class KubernetesStore:
             if known is None:
                 raise
             return known
-        self._run_informer.tell(made)
+        self._runs.informer.tell(made)
         return run_objects.read(made)
 
     async def recall_run(self, namespace: str, idempotency: Idempotency) -> Run | None:
@@ -211,13 +204,13 @@ class KubernetesStore:
             raise KeyReused(
                 f"the Idempotency-Key {idempotency.key!r} came before, with another body"
             )
-        self._run_informer.tell(item)
+        self._runs.informer.tell(item)
         return run_objects.read(item)
 
     async def request(self, uid: str, request: Request) -> Run:
         """See the port."""
         for _ in range(TRIES):
-            item = await self._read_run(uid)
+            item = await self._runs.read(uid)
             run, asked = run_objects.read(item), run_objects.asked(item)
             if request.id in asked:
                 return run
@@ -233,41 +226,41 @@ class KubernetesStore:
                 "spec": {"operation": run_objects.operation(request)},
             }
             with contextlib.suppress(Conflict):
-                return run_objects.read(await self._patch_run(uid, patch))
+                return run_objects.read(await self._runs.patch(uid, patch))
         raise Conflict(f"the run {uid} is written again and again by others")
 
     async def suspend(self, uid: str, suspend: bool) -> Run:
         """See the port."""
-        return run_objects.read(await self._patch_run(uid, {"spec": {"suspend": suspend}}))
+        return run_objects.read(await self._runs.patch(uid, {"spec": {"suspend": suspend}}))
 
     async def mark_deleting(self, uid: str) -> Run:
         """See the port."""
-        item = await self._read_run(uid)
-        known = self._known(uid)
-        with translated(f"PipelineRun {uid}"):
+        item = await self._runs.read(uid)
+        known = self._runs.known(uid)
+        options = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
+        with translated(f"run {uid!r}"):
             answer = await self._client.delete(
-                path(Resource.RUNS, known.namespace, known.name),
-                {"preconditions": {"uid": uid}, "propagationPolicy": "Background"},
+                path(Resource.RUNS, known.namespace, known.name), options
             )
         if answer.get("kind") == "PipelineRun":
-            self._run_informer.tell(answer)
+            self._runs.informer.tell(answer)
             return run_objects.read(answer)
         # Nothing held it: it is gone already.
-        self._run_informer.forget(uid, known.version)
+        self._runs.informer.forget(uid, known.version)
         return run_objects.read(item)
 
     # ------------------------------------------------------------------------------- reading runs
 
     async def get_run(self, uid: str) -> Run:
         """See the port."""
-        return run_objects.read(await self._read_run(uid))
+        return run_objects.read(await self._runs.read(uid))
 
     async def list_runs(self, namespace: str, query: Query) -> Page[Run]:
         """See the port."""
-        await self._catch_up(Resource.RUNS, namespace, self._run_informer)
+        await self._runs.catch_up(Resource.RUNS, namespace, self._runs.informer)
         found = [
             (known.created, known.uid, run)
-            for known in self._runs.all()
+            for known in self._runs.index.all()
             if (run := known.run).target is Target.PIPELINE
             and known.namespace == namespace
             and query.status in (None, run.status.summary.state)
@@ -279,111 +272,73 @@ class KubernetesStore:
 
     async def live_runs(self) -> Sequence[str]:
         """See the port."""
-        return [known.uid for known in self._runs.all() if known.live]
+        return [known.uid for known in self._runs.index.all() if known.live]
 
     async def plan(self, uid: str) -> Plan | None:
         """See the port."""
-        known = await self._find(uid)
-        if uid in self._plans:
-            self._plans.move_to_end(uid)
-            return self._plans[uid][0]
-        try:
-            with translated("plan"):
-                item = await self._client.get(revisions(known.namespace, plan_name(uid)))
-        except NotFound:
-            return None
-        plan = plan_objects.read(item)
-        self._keep_plan(uid, plan, len(json.dumps(item["data"])))
-        return plan
+        return await self._plans.read(await self._runs.find(uid))
 
     async def records(
         self, uid: str, refs: Collection[str] | None = None
     ) -> dict[Key, Stored[TaskRecord]]:
         """See the port. All of a run's are those that were last seen; chosen ones are read live."""
-        known = self._runs.get(uid)
+        known = self._runs.index.get(uid)
         if known is None:
             return {}
         if refs is None and self._watches_records:
-            return self._records.of(uid)
-        if refs is not None and len(refs) * len(Side) <= FEW:
-            items = await self._read_records(known, refs)
-        else:
-            items = await self._list_records(known)
-        found = {}
-        for item in items:
-            key = record_objects.key_of(item)
-            if refs is None or key[0] in refs:
-                version = item["metadata"]["resourceVersion"]
-                found[key] = Stored(record_objects.read(item), version)
-        return found
+            return self._records.cache.of(uid)
+        return await self._records.read(known, refs)
 
     # ------------------------------------------------- what the reconciler and the gateway write
 
     async def commit(self, writes: Writes) -> None:
         """See the port. A prefix of it may be written when it raises."""
-        uid = writes.run.meta.uid
         if writes.plan is None and not writes.records and writes.status is None:
             return
-        known = await self._current(writes)
+        uid, version = writes.run.meta.uid, writes.run.meta.resource_version
+        # The status is guarded by itself; what comes before it isn't.
+        first = writes.plan is not None or bool(writes.records)
+        known = await self._runs.current(uid, version, live=first)
         if writes.plan is not None:
-            await self._write_plan(known, writes.plan)
+            await self._hold(known)
+            await self._plans.write(known, writes.plan)
         changes = {(c.ref, c.side): c for c in writes.changes if c.ref is not None}
-        for record, version in writes.records:
+        for record, of in writes.records:
             change = changes.get((record.ref, record.side))
-            if version is None:
-                written = await self._create_record(known, record, change)
+            if of is None:
+                task = await self._task_of(known, record)
+                await self._records.create(known, task, record, change)
             else:
-                before = self._records.status(uid, (record.ref, record.side))
-                status = record_objects.status(record, change, before)
-                written = await self._replace_record(known, record, version, status)
-            with self._records.own():
-                self._record_informer.tell(written)
+                await self._records.replace(known, record, of, change)
         if writes.status is not None:
             await self._write_status(known, writes)
 
     async def save_record(self, uid: str, record: TaskRecord, version: str) -> None:
         """See the port."""
-        known = await self._find(uid)
-        status = record_objects.status(record, None, {})
-        self._record_informer.tell(await self._replace_record(known, record, version, status))
+        await self._records.report(await self._runs.find(uid), record, version)
 
     async def retire_run(self, uid: str) -> None:
-        """See the port: a label takes it, and its task runs, out of the operator's watches."""
-        known = self._runs.get(uid)
-        if known is None or known.retired is not None:
-            return
-        for item in await self._list_records(known):
-            await self._label(Resource.TASK_RUNS, item, "true")
-        generation = known.generation
-        patch = {
-            "metadata": {
-                "resourceVersion": str(known.version),
-                # What was seen of the user's wishes: another generation means a new wish.
-                "labels": {Label.OVER.value: str(generation)},
-                "finalizers": None,
-            }
-        }
-        with contextlib.suppress(NotFound):
-            await self._patch_run(uid, patch)
+        """See the port."""
+        known = self._runs.index.get(uid)
+        if known is not None and known.retired is None:
+            await self._retirement.retire(known)
 
     async def remove_run(self, uid: str) -> None:
         """See the port."""
         try:
-            item = await self._read_run(uid)
+            item = await self._runs.read(uid)
         except NotFound:
             return
-        known = self._known(uid)
+        known = self._runs.known(uid)
         where = path(Resource.RUNS, known.namespace, known.name)
-        with contextlib.suppress(NotFound):
+        with contextlib.suppress(NotFound), translated(f"run {uid!r}"):
             if item["metadata"].get("finalizers"):
                 patch = {"metadata": {"uid": uid, "finalizers": None}}
-                with translated(f"PipelineRun {uid}"):
-                    item = await self._client.patch(where, patch)
+                item = await self._client.patch(where, patch)
             if "deletionTimestamp" not in item["metadata"]:
                 options = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
-                with translated(f"PipelineRun {uid}"):
-                    await self._client.delete(where, options)
-        self._run_informer.forget(uid, known.version)
+                await self._client.delete(where, options)
+        self._runs.informer.forget(uid, known.version)
 
     # ---------------------------------------------------------------------------- what was written
 
@@ -395,7 +350,7 @@ class KubernetesStore:
             return found
         every = [
             entry
-            for item in await self._list_all(path(Resource.RUNS, None))
+            for item in await self._runs.all()
             for entry in entries(
                 item["metadata"]["uid"], (item.get("status") or {}).get("log") or ()
             )
@@ -414,242 +369,48 @@ class KubernetesStore:
         """See the port. Ends when the store is closed."""
         return self._broadcast.subscribe()
 
-    # ---------------------------------------------------------------------------- one run's object
-
-    @property
-    def live_count(self) -> int:
-        """How many runs may still need something, as far as they are watched."""
-        return sum(known.live for known in self._runs.all())
-
-    def where(self, uid: str) -> KnownRun | None:
-        """Where a run lies, for those who make what belongs to it."""
-        return self._runs.get(uid)
-
-    def _known(self, uid: str) -> KnownRun:
-        known = self._runs.get(uid)
-        if known is None:
-            raise NotFound(f"there is no run {uid!r}")
-        return known
-
-    async def _find(self, uid: str) -> KnownRun:
-        """A run of which our watch may not have told yet. Raises NotFound."""
-        if self._runs.get(uid) is None:
-            await self._catch_up(Resource.RUNS, None, self._run_informer)
-        return self._known(uid)
-
-    async def _read_run(self, uid: str) -> Json:
-        known = await self._find(uid)
-        try:
-            with translated(f"run {uid!r}"):
-                item = await self._client.get(path(Resource.RUNS, known.namespace, known.name))
-        except NotFound:
-            self._run_informer.forget(uid, known.version)
-            raise
-        if item["metadata"]["uid"] != uid:
-            self._run_informer.forget(uid, known.version)
-            raise NotFound(f"there is no run {uid!r}")
-        self._run_informer.tell(item)
-        return item
-
-    async def _patch_run(self, uid: str, patch: Json) -> Json:
-        known = await self._find(uid)
-        # The uid is a guard: an object of the same name isn't this run.
-        guarded = {**patch, "metadata": {**patch.get("metadata", {}), "uid": uid}}
-        with translated(f"run {uid!r}"):
-            item = await self._client.patch(
-                path(Resource.RUNS, known.namespace, known.name), guarded
-            )
-        self._run_informer.tell(item)
-        return item
-
-    async def _current(self, writes: Writes) -> KnownRun:
-        """The run, if it is in the version that the writes follow from. Raises Conflict, NotFound.
-
-        The status is guarded by itself; what is written before it must not follow from a run that
-        was written meanwhile.
-        """
-        uid, version = writes.run.meta.uid, writes.run.meta.resource_version
-        if writes.plan is not None or writes.records or self._runs.get(uid) is None:
-            await self._read_run(uid)
-        known = self._known(uid)
-        if str(known.version) != version:
-            raise Conflict(f"the run {uid} was written meanwhile")
-        return known
+    # -------------------------------------------------------------------------------------- within
 
     async def _write_status(self, known: KnownRun, writes: Writes) -> None:
         status, now = writes.status, self._clock.now()
         assert status is not None
-        over = status.summary.state in OVER
-        if known.retired is not None and not over:
+        if known.retired is not None and status.summary.state not in OVER:
             raise Conflict(f"the run {known.uid} is put aside: it is to be taken back first")
         since = next((c.at for c in reversed(writes.changes) if c.ref is None), now)
         shown = run_objects.status_out(status, known.generation, since)
-        shown["conditions"] = [kept(each, known.conditions) for each in shown["conditions"]]
         texts = [run_objects.logged(change, now) for change in writes.changes]
-        patch: list[Json] = [
-            {
-                "op": "replace",
-                "path": "/metadata/resourceVersion",
-                "value": writes.run.meta.resource_version,
-            }
-        ]
-        if not known.shown:
-            patch.append({"op": "add", "path": "/status", "value": {**shown, "log": texts}})
-        else:
-            gone = known.shown - set(shown) - {"log"}
-            patch += [{"op": "remove", "path": f"/status/{field}"} for field in sorted(gone)]
-            patch += [
-                {"op": "add", "path": f"/status/{field}", "value": value}
-                for field, value in shown.items()
-            ]
-            if "log" not in known.shown:
-                patch.append({"op": "add", "path": "/status/log", "value": texts})
-            else:
-                patch += [{"op": "add", "path": "/status/log/-", "value": text} for text in texts]
+        patch = run_objects.status_patch(shown, texts, known.shown, known.conditions)
+        guard = {"op": "replace", "path": "/metadata/resourceVersion"}
+        guard["value"] = writes.run.meta.resource_version
         where = path(Resource.RUNS, known.namespace, known.name, "status")
         with translated(f"run {known.uid!r}"):
-            item = await self._client.patch(where, patch, JSON_PATCH)
-        self._run_informer.tell(item)
+            item = await self._client.patch(where, [guard, *patch], JSON_PATCH)
+        self._runs.informer.tell(item)
+
+    async def _hold(self, known: KnownRun) -> None:
+        """Hold on to a run that was made with kubectl, before anything is started for it."""
+        item = await self._runs.read(known.uid)
+        held = item["metadata"].get("finalizers") or []
+        if FINALIZER in held:
+            return
+        metadata: Json = {"finalizers": [*held, FINALIZER]}
+        category = await self._category(known.namespace, item["spec"].get("name") or "")
+        if category is not None:
+            metadata["annotations"] = {Annotation.CATEGORY.value: category}
+        await self._runs.patch(known.uid, {"metadata": metadata})
+        # It is in another version now: the decision is made anew from that.
+        raise Conflict("the run is held from now on")
+
+    async def _task_of(self, known: KnownRun, record: TaskRecord) -> str:
+        plan = await self._plans.read(known)
+        found = plan.by_ref.get(record.ref) if plan is not None else None
+        return found.task if found is not None else record.ref
 
     async def _category(self, namespace: str, pipeline: str) -> str | None:
         try:
             return (await self.get_definition(Kind.PIPELINE, namespace, pipeline)).spec.category
         except NotFound:
             return None
-
-    # ----------------------------------------------------------------------------- plans, records
-
-    async def _write_plan(self, known: KnownRun, plan: Plan) -> None:
-        await self._hold(known)
-        body = plan_objects.new({"metadata": known.metadata}, plan)
-        try:
-            with translated("plan"):
-                item = await self._client.create(revisions(known.namespace), body)
-        except AlreadyExists:
-            raise Conflict("the run is planned already") from None
-        self._keep_plan(known.uid, plan, len(json.dumps(item["data"])))
-
-    async def _hold(self, known: KnownRun) -> None:
-        """Hold on to a run that was made with kubectl, before anything is started for it."""
-        item = await self._read_run(known.uid)
-        if FINALIZER in (item["metadata"].get("finalizers") or ()):
-            return
-        metadata: Json = {"finalizers": [*(item["metadata"].get("finalizers") or ()), FINALIZER]}
-        category = await self._category(known.namespace, item["spec"].get("name") or "")
-        if category is not None:
-            metadata["annotations"] = {Annotation.CATEGORY.value: category}
-        await self._patch_run(known.uid, {"metadata": metadata})
-        # It is in another version now: the decision is made anew from that.
-        raise Conflict("the run is held from now on")
-
-    def _keep_plan(self, uid: str, plan: Plan, size: int) -> None:
-        self._plans[uid] = (plan, size)
-        self._plans_size += size
-        while self._plans_size > KEPT_PLANS and len(self._plans) > 1:
-            _, (_, dropped) = self._plans.popitem(last=False)
-            self._plans_size -= dropped
-
-    async def _create_record(self, known: KnownRun, record: TaskRecord, change: Any) -> Json:
-        plan = await self.plan(known.uid)
-        task = plan.by_ref[record.ref].task if plan and record.ref in plan.by_ref else record.ref
-        body = record_objects.new({"metadata": known.metadata}, task, record, change)
-        where = path(Resource.TASK_RUNS, known.namespace)
-        try:
-            with translated(f"record of {record.ref!r} ({record.side})"):
-                return await self._client.create(where, body)
-        except AlreadyExists:
-            raise Conflict(f"there is a record of {record.ref!r} ({record.side})") from None
-
-    async def _replace_record(
-        self, known: KnownRun, record: TaskRecord, version: str, status: Json
-    ) -> Json:
-        if not version.isdecimal():
-            raise Conflict(f"{version!r} is no version of a record")
-        name = task_run_name(known.name, known.uid, record.ref, record.side)
-        patch = [
-            {"op": "replace", "path": "/metadata/resourceVersion", "value": version},
-            {"op": "replace", "path": "/status", "value": status},
-        ]
-        with translated(f"record of {record.ref!r} ({record.side})"):
-            where = path(Resource.TASK_RUNS, known.namespace, name)
-            return await self._client.patch(where, patch, JSON_PATCH)
-
-    async def _read_records(self, known: KnownRun, refs: Collection[str]) -> list[Json]:
-        async def read(ref: str, side: Side) -> Json | None:
-            name = task_run_name(known.name, known.uid, ref, side)
-            try:
-                with translated(f"record of {ref!r} ({side})"):
-                    return await self._client.get(path(Resource.TASK_RUNS, known.namespace, name))
-            except NotFound:
-                return None
-
-        found = await asyncio.gather(*(read(ref, side) for ref in refs for side in Side))
-        return [item for item in found if item is not None]
-
-    async def _list_records(self, known: KnownRun) -> list[Json]:
-        return await self._list_all(
-            path(Resource.TASK_RUNS, known.namespace), f"{Label.RUN}={known.uid}"
-        )
-
-    async def _list_all(self, where: str, selector: str | None = None) -> list[Json]:
-        params: dict[str, Any] = {"limit": PAGE, "labelSelector": selector}
-        items: list[Json] = []
-        while True:
-            with translated("list"):
-                found = await self._client.get(where, params)
-            items += found["items"]
-            params["continue"] = found["metadata"].get("continue")
-            if not params["continue"]:
-                return items
-
-    # --------------------------------------------------------------------------- put aside, and back
-
-    async def _label(self, resource: Resource, item: Json, value: str | None) -> None:
-        meta = item["metadata"]
-        patch = {"metadata": {"uid": meta["uid"], "labels": {Label.OVER.value: value}}}
-        with contextlib.suppress(NotFound), translated(resource):
-            await self._client.patch(path(resource, meta["namespace"], meta["name"]), patch)
-
-    async def _revive(self, namespace: str, name: str) -> None:
-        """Take a run back that was put aside, and of which somebody wants something now."""
-        with translated(f"PipelineRun {name!r}"):
-            item = await self._client.get(path(Resource.RUNS, namespace, name))
-        uid = item["metadata"]["uid"]
-        selector = f"{Label.RUN}={uid}"
-        for record in await self._list_all(path(Resource.TASK_RUNS, namespace), selector):
-            await self._label(Resource.TASK_RUNS, record, None)
-        patch = {
-            "metadata": {
-                "uid": uid,
-                "labels": {Label.OVER.value: None},
-                "finalizers": [FINALIZER],
-            }
-        }
-        with translated(f"PipelineRun {name!r}"):
-            revived = await self._client.patch(path(Resource.RUNS, namespace, name), patch)
-        for record in await self._list_all(path(Resource.TASK_RUNS, namespace), selector):
-            self._record_informer.tell(record)
-        self._run_informer.tell(revived)
-
-    # ------------------------------------------------------------------------------------ freshness
-
-    async def _catch_up(
-        self, resource: Resource, namespace: str | None, informer: Informer
-    ) -> None:
-        """Wait until the informer has surely told what was written before, by whomever.
-
-        The API server answers this list once its own memory has every write until now; the watch of
-        the same memory then has it, too, and only has to arrive.
-        """
-        with translated(resource):
-            found = await self._client.get(
-                path(resource, namespace), {"fieldSelector": "metadata.name=-"}, METADATA_LIST
-            )
-        wanted = int(found["metadata"]["resourceVersion"])
-        for _ in range(CATCH_UP):
-            if informer.version >= wanted:
-                return
-            await asyncio.sleep(CATCH_UP_PAUSE)
 
     def _now(self) -> str:
         """A time of creation: the clock's, and later than any given before at the same time."""

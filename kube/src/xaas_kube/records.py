@@ -1,0 +1,118 @@
+"""Records on Kubernetes: the objects of task runs, read and written."""
+
+import asyncio
+from collections.abc import Callable, Collection
+from typing import Final
+
+from xaas_core.engine.facts import Key
+from xaas_core.engine.history import Change
+from xaas_core.engine.records import TaskRecord
+from xaas_core.engine.states import Side
+from xaas_core.ports import AlreadyExists, Conflict, NotFound, Stored, Touch
+from xaas_kube import record_objects
+from xaas_kube.client import JSON_PATCH, Json, KubeClient
+from xaas_kube.errors import translated
+from xaas_kube.informer import Informer
+from xaas_kube.names import task_run_name
+from xaas_kube.record_cache import RecordCache
+from xaas_kube.run_index import KnownRun
+from xaas_kube.runs import list_all
+from xaas_kube.words import Label, Resource, path
+
+FEW: Final = 8
+"""Records that are read one by one; more are read as a list."""
+
+
+class Records:
+    """The records of runs. `selector` selects those that are watched."""
+
+    def __init__(self, client: KubeClient, touched: Callable[[Touch], None], selector: str) -> None:
+        self._client = client
+        self.cache = RecordCache(touched)
+        self.informer = Informer(client, path(Resource.TASK_RUNS, None), self.cache, selector)
+
+    async def read(
+        self, known: KnownRun, refs: Collection[str] | None
+    ) -> dict[Key, Stored[TaskRecord]]:
+        """The records of a run, or of some of its refs, live."""
+        if refs is not None and len(refs) * len(Side) <= FEW:
+            items = await self._read_each(known, refs)
+        else:
+            items = await self.items(known)
+        return {
+            key: Stored(record_objects.read(item), item["metadata"]["resourceVersion"])
+            for item in items
+            if refs is None or (key := record_objects.key_of(item))[0] in refs
+        }
+
+    async def items(self, known: KnownRun) -> list[Json]:
+        """The objects of a run's task runs, live."""
+        return await list_all(
+            self._client, path(Resource.TASK_RUNS, known.namespace), f"{Label.RUN}={known.uid}"
+        )
+
+    async def create(
+        self, known: KnownRun, task: str, record: TaskRecord, change: Change | None
+    ) -> None:
+        """Write a new record of a task run of PipelineTask `task`. Raises Conflict."""
+        body = record_objects.new({"metadata": known.metadata}, task, record, change)
+        subject = _named(record)
+        try:
+            with translated(subject):
+                made = await self._client.create(path(Resource.TASK_RUNS, known.namespace), body)
+        except AlreadyExists:
+            raise Conflict(f"there is a {subject}") from None
+        with self.cache.own():
+            self.informer.tell(made)
+
+    async def replace(
+        self, known: KnownRun, record: TaskRecord, version: str, change: Change | None
+    ) -> None:
+        """The reconciler's write. Raises Conflict, NotFound."""
+        before = self.cache.status(known.uid, (record.ref, record.side))
+        written = await self._write(known, record, version, change, before)
+        with self.cache.own():
+            self.informer.tell(written)
+
+    async def report(self, known: KnownRun, record: TaskRecord, version: str) -> None:
+        """A runner's write: it wakes the reconciler. Raises Conflict, NotFound, TooLarge."""
+        self.informer.tell(await self._write(known, record, version, None, {}))
+
+    async def _write(
+        self,
+        known: KnownRun,
+        record: TaskRecord,
+        version: str,
+        change: Change | None,
+        before: Json,
+    ) -> Json:
+        if not version.isdecimal():
+            raise Conflict(f"{version!r} is no version of a record")
+        name = task_run_name(known.name, known.uid, record.ref, record.side)
+        patch = [
+            {"op": "replace", "path": "/metadata/resourceVersion", "value": version},
+            {
+                "op": "replace",
+                "path": "/status",
+                "value": record_objects.status(record, change, before),
+            },
+        ]
+        with translated(_named(record)):
+            where = path(Resource.TASK_RUNS, known.namespace, name)
+            return await self._client.patch(where, patch, JSON_PATCH)
+
+    async def _read_each(self, known: KnownRun, refs: Collection[str]) -> list[Json]:
+        async def read(ref: str, side: Side) -> Json | None:
+            name = task_run_name(known.name, known.uid, ref, side)
+            try:
+                with translated(f"record of {ref!r} ({side})"):
+                    return await self._client.get(path(Resource.TASK_RUNS, known.namespace, name))
+            except NotFound:
+                return None
+
+        found = await asyncio.gather(*(read(ref, side) for ref in refs for side in Side))
+        return [item for item in found if item is not None]
+
+
+def _named(record: TaskRecord) -> str:
+    return f"record of {record.ref!r} ({record.side})"

@@ -1,0 +1,107 @@
+"""Putting runs aside when they are over, and taking them back.
+
+A run that is over gets a label that takes it, and its task runs, out of the operator's watches: the
+past costs nothing. Its value is the generation that was seen then. Of runs put aside the operator
+watches the metadata only, and only to see whether somebody wants something of one after all (a
+rollback, with kubectl or by REST): a greater generation is a wish that came later.
+"""
+
+import asyncio
+import contextlib
+import logging
+from typing import Final
+
+from xaas_core.ports import NotFound, StoreError
+from xaas_kube.client import Json, KubeClient
+from xaas_kube.errors import translated
+from xaas_kube.informer import Informer
+from xaas_kube.records import Records
+from xaas_kube.run_index import KnownRun
+from xaas_kube.runs import Runs, list_all
+from xaas_kube.words import FINALIZER, Label, Resource, path
+
+AGAIN: Final = 2.0
+"""Seconds until a run is tried again that couldn't be taken back."""
+
+log = logging.getLogger(__name__)
+
+
+class Retirement:
+    """Puts runs aside and takes them back; the sink of the informer of those put aside."""
+
+    def __init__(self, client: KubeClient, runs: Runs, records: Records) -> None:
+        self._client = client
+        self._runs = runs
+        self._records = records
+        self._under_way: dict[str, asyncio.Task[None]] = {}
+        self.informer = Informer(
+            client, path(Resource.RUNS, None), self, Label.OVER.value, metadata_only=True
+        )
+
+    async def retire(self, known: KnownRun) -> None:
+        """Put a run aside, and let go of it. The run comes last: until then it is done again."""
+        for item in await self._records.items(known):
+            await self._label(item, "true")
+        patch: Json = {
+            "metadata": {
+                # Guarded: a wish that comes now must not be taken for one that was seen.
+                "resourceVersion": str(known.version),
+                "labels": {Label.OVER.value: str(known.generation)},
+                "finalizers": None,
+            }
+        }
+        with contextlib.suppress(NotFound):
+            await self._runs.patch(known.uid, patch)
+
+    async def revive(self, namespace: str, name: str) -> None:
+        """Take a run back of which somebody wants something now."""
+        where = path(Resource.RUNS, namespace, name)
+        with translated(f"PipelineRun {name!r}"):
+            uid = (await self._client.get(where))["metadata"]["uid"]
+        selector = f"{Label.RUN}={uid}"
+        for item in await list_all(self._client, path(Resource.TASK_RUNS, namespace), selector):
+            await self._label(item, None)
+        # Its records are in the memory before anybody decides about it.
+        for item in await list_all(self._client, path(Resource.TASK_RUNS, namespace), selector):
+            self._records.informer.tell(item)
+        patch = {
+            "metadata": {
+                "uid": uid,
+                "labels": {Label.OVER.value: None},
+                "finalizers": [FINALIZER],
+            }
+        }
+        with translated(f"PipelineRun {name!r}"):
+            self._runs.informer.tell(await self._client.patch(where, patch))
+
+    def seen(self, item: Json) -> None:
+        """See `informer.Sink`."""
+        meta = item["metadata"]
+        if str(meta.get("generation", "")) == meta["labels"].get(Label.OVER):
+            return
+        if "deletionTimestamp" in meta or meta["uid"] in self._under_way:
+            return
+        task = asyncio.create_task(self._take_back(meta["namespace"], meta["name"]))
+        self._under_way[meta["uid"]] = task
+        task.add_done_callback(lambda _: self._under_way.pop(meta["uid"], None))
+
+    def gone(self, uid: str) -> None:
+        """See `informer.Sink`. Deleted, or taken back."""
+
+    async def _take_back(self, namespace: str, name: str) -> None:
+        while True:
+            try:
+                await self.revive(namespace, name)
+                return
+            except NotFound:
+                return
+            except StoreError as error:
+                log.warning("the run %s/%s can't be taken back yet: %s", namespace, name, error)
+                await asyncio.sleep(AGAIN)
+
+    async def _label(self, item: Json, value: str | None) -> None:
+        meta = item["metadata"]
+        where = path(Resource.TASK_RUNS, meta["namespace"], meta["name"])
+        patch = {"metadata": {"uid": meta["uid"], "labels": {Label.OVER.value: value}}}
+        with contextlib.suppress(NotFound), translated("task run"):
+            await self._client.patch(where, patch)

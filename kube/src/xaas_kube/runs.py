@@ -1,0 +1,121 @@
+"""One run's object: found by its uid, read live, written guarded.
+
+The API server wants a namespace and a name; a run is asked for by its uid. The informer's memory
+knows both, and is told of what was read and written here before its watch tells of it.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+from xaas_core.ports import Conflict, NotFound, Touch
+from xaas_kube.client import METADATA_LIST, Json, KubeClient
+from xaas_kube.errors import translated
+from xaas_kube.feed import ChangeFeed
+from xaas_kube.informer import PAGE, Informer
+from xaas_kube.run_index import KnownRun, RunIndex
+from xaas_kube.words import Resource, path
+
+CATCH_UP: Final = 5
+CATCH_UP_PAUSE: Final = 0.003
+"""Looks, and seconds between them, until a memory surely has what was written before."""
+
+
+class Runs:
+    """The runs of the cluster, or those that `selector` selects."""
+
+    def __init__(
+        self,
+        client: KubeClient,
+        touched: Callable[[Touch], None],
+        feed: ChangeFeed,
+        selector: str | None,
+    ) -> None:
+        self._client = client
+        self.index = RunIndex(touched, feed)
+        self.informer = Informer(client, path(Resource.RUNS, None), self.index, selector)
+
+    def known(self, uid: str) -> KnownRun:
+        """What is known of a run. Raises NotFound."""
+        known = self.index.get(uid)
+        if known is None:
+            raise NotFound(f"there is no run {uid!r}")
+        return known
+
+    async def find(self, uid: str) -> KnownRun:
+        """A run of which our watch may not have told yet. Raises NotFound."""
+        if self.index.get(uid) is None:
+            await self.catch_up(Resource.RUNS, None, self.informer)
+        return self.known(uid)
+
+    async def read(self, uid: str) -> Json:
+        """The object of a run, live. Raises NotFound."""
+        known = await self.find(uid)
+        try:
+            with translated(f"run {uid!r}"):
+                item = await self._client.get(path(Resource.RUNS, known.namespace, known.name))
+        except NotFound:
+            self.informer.forget(uid, known.version)
+            raise
+        if item["metadata"]["uid"] != uid:
+            self.informer.forget(uid, known.version)
+            raise NotFound(f"there is no run {uid!r}")
+        self.informer.tell(item)
+        return item
+
+    async def patch(self, uid: str, patch: Json) -> Json:
+        """Change a run's object by a merge patch. Raises NotFound, Conflict."""
+        known = await self.find(uid)
+        # The uid is a guard: an object of the same name isn't this run.
+        guarded = {**patch, "metadata": {**patch.get("metadata", {}), "uid": uid}}
+        with translated(f"run {uid!r}"):
+            item = await self._client.patch(
+                path(Resource.RUNS, known.namespace, known.name), guarded
+            )
+        self.informer.tell(item)
+        return item
+
+    async def current(self, uid: str, version: str, *, live: bool) -> KnownRun:
+        """The run, if it is in the version `version`. Raises Conflict, NotFound.
+
+        `live`: asked of the API server, for what isn't guarded by the run's version itself.
+        """
+        if live or self.index.get(uid) is None:
+            await self.read(uid)
+        known = self.known(uid)
+        if str(known.version) != version:
+            raise Conflict(f"the run {uid} was written meanwhile")
+        return known
+
+    async def catch_up(self, resource: Resource, namespace: str | None, informer: Informer) -> None:
+        """Wait until an informer has surely told what was written before, by whomever.
+
+        The API server answers this list once its own memory has every write until now; the watch of
+        the same memory then has it, too, and only has to arrive.
+        """
+        with translated(resource):
+            found = await self._client.get(
+                path(resource, namespace), {"fieldSelector": "metadata.name=-"}, METADATA_LIST
+            )
+        wanted = int(found["metadata"]["resourceVersion"])
+        for _ in range(CATCH_UP):
+            if informer.version >= wanted:
+                return
+            await asyncio.sleep(CATCH_UP_PAUSE)
+
+    async def all(self) -> list[Json]:
+        """The objects of all runs there are, live."""
+        return await list_all(self._client, path(Resource.RUNS, None))
+
+
+async def list_all(client: KubeClient, where: str, selector: str | None = None) -> list[Json]:
+    """All objects of a list, page by page."""
+    params: dict[str, Any] = {"limit": PAGE, "labelSelector": selector}
+    items: list[Json] = []
+    while True:
+        with translated("list"):
+            found = await client.get(where, params)
+        items += found["items"]
+        params["continue"] = found["metadata"].get("continue")
+        if not params["continue"]:
+            return items
