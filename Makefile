@@ -11,14 +11,19 @@ SEEDS ?= 1000
 BIN := .venv/bin
 READY := .venv/.ready
 IS_USABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
-NOT_FAST := slow or simulation or conformance or e2e
+# What the images need is a part of what constraints.txt pins, at the same versions.
+PIN := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --quiet \
+    --no-emit-package xaas-runner --no-emit-index-url --no-emit-find-links \
+    --custom-compile-command 'make pins'
+PINNED := --constraint constraints.txt --no-annotate --upgrade
+NOT_FAST := slow or simulation or conformance or e2e or cluster
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up test test-fast lint generate verify bench simulate pins clean \
-    cluster-up cluster-down
+    cluster-up cluster-prepare cluster-down demo-cluster images
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
 demo: $(READY)  ## run the 11-task tutorial, then the variant that fails and is rolled back
 	$(BIN)/xaas demo $(ARGS)
@@ -53,16 +58,28 @@ simulate: $(READY)  ## play SEEDS=1000 random runs with faults on a virtual cloc
 cluster-up: $(READY)  ## have a Kubernetes cluster for the tests (tests/cluster/README.md)
 	$(BIN)/python -m tests.cluster.up
 
+cluster-prepare: $(READY)  ## build what the tests on a cluster need, and start nothing
+	$(BIN)/python -m tests.cluster.prepare
+
 cluster-down: $(READY)  ## end what cluster-up started, and leave nothing behind
 	$(BIN)/python -m tests.cluster.down
 
+demo-cluster: $(READY)  ## install the chart into that cluster, and run the tutorial there with kubectl
+	$(BIN)/python -m tests.cluster.demo
+
+images: $(READY)  ## build the two container images; load them into the test cluster if it is up
+	$(BIN)/python -m tests.cluster.product_images
+
 pins: $(READY)  ## compile constraints.txt anew: the newest versions that pyproject.toml allows
-	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --group build \
-	    --universal --python-version 3.11 --generate-hashes --upgrade --quiet \
-	    --no-emit-package xaas-runner --no-emit-index-url --no-emit-find-links \
-	    --custom-compile-command 'make pins' --output-file constraints.txt
-	@if grep -nE '://|file:' constraints.txt; then \
-	    echo 'constraints.txt must not name an address (see above)' >&2; exit 1; \
+	$(PIN) pyproject.toml --all-extras --group dev --group build --upgrade \
+	    --output-file constraints.txt
+	$(PIN) runner-image/pyproject.toml $(PINNED) --output-file runner-image/requirements.txt
+	$(PIN) pyproject.toml --extra server --extra kubernetes $(PINNED) \
+	    --output-file operator/requirements.txt
+	$(PIN) --group build $(PINNED) --output-file operator/requirements-build.txt
+	$(PIN) --group go --no-annotate --upgrade --output-file tests/cluster/go-requirements.txt
+	@if grep -nE '://|file:' constraints.txt */requirements*.txt tests/cluster/*requirements.txt; then \
+	    echo 'what is pinned must not name an address (see above)' >&2; exit 1; \
 	fi
 
 clean:  ## remove what make made: .venv, caches, builds

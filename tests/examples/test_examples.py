@@ -42,6 +42,12 @@ class TestTutorial:
         pairs = [(entry["ref"], before) for entry in entries for before in entry["dependsOn"]]
         assert all(run.undone_before(*pair) for pair in pairs if began >= set(pair))
 
+    @pytest.mark.parametrize("name", ["complete", "rolled-back"])
+    def test_its_manifests_of_runs_end_as_they_are_called(self, product: Any, name: str) -> None:
+        product.apply(f"tutorial/runs/{name}.yaml")
+        run = product.runs("tutorial")[0].settle()
+        assert run.status == {"complete": "complete", "rolled-back": "cancelled"}[name]
+
     def test_undos_leave_params_as_they_were(self, product: Any) -> None:
         run = product.run("tutorial", {"customer": "Ada", "fail_at": "10"})
         assert set(run.undone()) == set(run.states()) - {"11"}

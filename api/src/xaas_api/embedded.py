@@ -65,6 +65,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8080
     token_file: Path | None = None
+    allowed_imports: Sequence[str] = ()
 
 
 class EmbeddedServer:
@@ -105,14 +106,14 @@ class EmbeddedServer:
         data = stack.enter_context(closing(DataDir.open(settings.data)))
         tokens = Tokens(data.key)
         ports = self._open(data)
-        admission = Admission(ports.store, ports.evaluator)
+        admission = Admission(ports.store, ports.evaluator, settings.allowed_imports)
         gateway = Gateway(ports.store, ports.clock)
         children = Children(gateway, ports.store, admission, ports.logs)
         runners = Server(gateway_app(gateway, tokens, children), stop_within=STOP_WITHIN)
         # First of all: runners that outlived another server are waiting for it.
         await parts.serve("gateway", runners, listen_unix(data.gateway_socket))
         await asyncio.gather(ports.evaluator.start_up(), ports.launcher.start_up())
-        parts.keep(asyncio.create_task(Controller(ports, tokens).run(), name="controller"))
+        parts.keep(asyncio.create_task(Controller(ports, tokens, admission).run(), name="controller"))
         api = create_app(Services(ports.store, admission, ports.logs), access)
         await stack.enter_async_context(api.running())
         users = Server(api, stop_within=STOP_WITHIN, web_sockets=True)
@@ -172,6 +173,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=8080, help="port to listen on; 0: any free one")
     parser.add_argument("--token-file", type=Path, help="file with the bearer token")
+    parser.add_argument(
+        "--allow-import",
+        dest="allowed_imports",
+        metavar="MODULE",
+        action="append",
+        default=[],
+        help="a module that every script may import beside the standard ones",
+    )
     settings = Settings(**vars(parser.parse_args(argv)))
     write_log()
     try:

@@ -63,7 +63,7 @@ DRAIN: Final = 5.0
 class Settings:
     """How to serve. `namespace` is for requests that name none; `kubeconfig` None: in the cluster.
 
-    `port` 0 takes any free one. `drain` in seconds.
+    `port` 0 takes any free one. `drain` in seconds. `allowed_imports`: the operator's.
     """
 
     evaluator: Path
@@ -72,6 +72,7 @@ class Settings:
     port: int = 8080
     kubeconfig: Path | None = None
     drain: float = DRAIN
+    allowed_imports: Sequence[str] = ()
 
 
 class KubernetesServer:
@@ -124,7 +125,8 @@ class KubernetesServer:
         await asyncio.gather(store.start_up(), evaluator.start_up())
         self._parts.keep(asyncio.create_task(store.failed(), name="store"))
         logs = PodLogs(client, store)
-        services = Services(store, Admission(store, evaluator), logs, settings.namespace)
+        admission = Admission(store, evaluator, settings.allowed_imports)
+        services = Services(store, admission, logs, settings.namespace)
         services.log_poll, services.log_delay = LOG_POLL, LOG_DELAY
         access = ClusterAccess(Reviews(client), store, settings.namespace)
         api = create_app(services, access)
@@ -157,6 +159,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--evaluator", type=Path, required=True, help="socket of the evaluator")
     add("--kubeconfig", type=Path, help="access to the cluster from outside of it")
     add("--drain", type=float, default=DRAIN, help="seconds between not being ready and the end")
+    add(
+        "--allow-import",
+        dest="allowed_imports",
+        metavar="MODULE",
+        action="append",
+        default=[],
+        help="a module that every script may import; as the operator's settings have it",
+    )
     settings = Settings(**vars(parser.parse_args(argv)))
     write_log()
     try:

@@ -61,11 +61,19 @@ def up(
             show_default=False,
         ),
     ] = None,
+    allow_import: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A module that every script may import beside the standard ones; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Start the server on this machine; Ctrl-C stops it, and the next start goes on from there."""
     arguments = ["--host", host, "--port", str(port), "--data", str(data or default_data())]
     if token_file is not None:
         arguments += ["--token-file", str(token_file)]
+    arguments += [f"--allow-import={module}" for module in allow_import or ()]
     code = embedded()(arguments)
     if code:
         raise typer.Exit(code)

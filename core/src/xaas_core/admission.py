@@ -46,11 +46,21 @@ Placed = tuple[str, Script]
 
 
 class Admission:
-    """The checks. Each raises Refused, or Unavailable if it couldn't be checked."""
+    """The checks. Each raises Refused, or Unavailable if it couldn't be checked.
 
-    def __init__(self, store: Store, evaluator: Evaluator) -> None:
+    `allowed_imports` are modules that every script may import beside the standard ones.
+    """
+
+    def __init__(
+        self, store: Store, evaluator: Evaluator, allowed_imports: Sequence[str] = ()
+    ) -> None:
         self._store = store
         self._evaluator = evaluator
+        self._allowed_imports = tuple(allowed_imports)
+
+    def imports_of(self, task: PipelineTaskSpec) -> tuple[str, ...]:
+        """What the scripts of a task may import beside the standard modules."""
+        return tuple(dict.fromkeys((*(task.allowed_imports or ()), *self._allowed_imports)))
 
     async def admit(self, kind: Kind, namespace: str, spec: DefinitionSpec) -> None:
         """A definition that is about to be written."""
@@ -99,7 +109,8 @@ class Admission:
             placed += _conditions(pipeline)
         for task in tasks:
             of = f"PipelineTask {task.name!r}: "
-            placed += [(of + place, script) for place, script in _scripts(task)]
+            scripts = _scripts(task, self.imports_of(task))
+            placed += [(of + place, script) for place, script in scripts]
             problems += [Problem(of + each.place, each.message) for each in _repeated_secrets(task)]
         if size > MAX_DEFINITIONS:
             raise Refused([too_large(size)])
@@ -108,7 +119,7 @@ class Admission:
     async def _admit_task(self, spec: PipelineTaskSpec) -> None:
         if (size := _size(spec)) > MAX_DEFINITIONS:
             raise Refused([too_large(size)])
-        await self._admit(_repeated_secrets(spec), _scripts(spec))
+        await self._admit(_repeated_secrets(spec), _scripts(spec, self.imports_of(spec)))
 
     async def _admit_pipeline(self, namespace: str, spec: PipelineSpec) -> None:
         _check_graph(spec)
@@ -151,8 +162,7 @@ class Admission:
             raise Refused([*problems, *found])
 
 
-def _scripts(spec: PipelineTaskSpec) -> list[Placed]:
-    allowed = tuple(spec.allowed_imports or ())
+def _scripts(spec: PipelineTaskSpec, allowed: tuple[str, ...]) -> list[Placed]:
     return [
         (f"steps[{index}].{field}", Script(source, ScriptKind.SCRIPT, allowed))
         for index, step in enumerate(spec.steps)

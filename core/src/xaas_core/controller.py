@@ -3,6 +3,7 @@
 import asyncio
 import logging
 
+from xaas_core.admission import Admission
 from xaas_core.ports import Conflict, Part, Ports, Unavailable
 from xaas_core.queue import KeyedQueue
 from xaas_core.reconciler import Reconciler
@@ -24,9 +25,15 @@ log = logging.getLogger(__name__)
 class Controller:
     """Reconciles every live run, for ever."""
 
-    def __init__(self, ports: Ports, tokens: Tokens, workers: int = WORKERS) -> None:
+    def __init__(
+        self,
+        ports: Ports,
+        tokens: Tokens,
+        admission: Admission | None = None,
+        workers: int = WORKERS,
+    ) -> None:
         self._ports = ports
-        self._reconciler = Reconciler(ports, tokens)
+        self._reconciler = Reconciler(ports, tokens, admission)
         self.queue = KeyedQueue(self._reconcile, self._failed, workers)
 
     async def run(self) -> None:

@@ -38,7 +38,8 @@ async def make_plan(store: Store, admission: Admission, run: Run) -> Plan:
         if run.target is Target.TASK:
             task = await _task(store, namespace, name)
             await admission.admit_resolved(None, [task])
-            return Plan(name, (_entry(PipelineTaskRef(ref=name, name=name), task),))
+            entry = PipelineTaskRef(ref=name, name=name)
+            return Plan(name, (_entry(entry, task, admission.imports_of(task)),))
         pipeline = (await store.get_definition(Kind.PIPELINE, namespace, name)).spec
         assert isinstance(pipeline, PipelineSpec)
         tasks: dict[str, PipelineTaskSpec] = {}
@@ -50,7 +51,9 @@ async def make_plan(store: Store, admission: Admission, run: Run) -> Plan:
         raise NotPlannable(Reason.DEFINITION_MISSING, str(error)) from None
     except Refused as error:
         raise NotPlannable(Reason.INVALID, str(error)) from None
-    return Plan(name, tuple(_entry(entry, tasks[entry.name]) for entry in pipeline.tasks))
+    resolved = [(entry, tasks[entry.name]) for entry in pipeline.tasks]
+    planned = (_entry(entry, task, admission.imports_of(task)) for entry, task in resolved)
+    return Plan(name, tuple(planned))
 
 
 async def _task(store: Store, namespace: str, name: str) -> PipelineTaskSpec:
@@ -59,7 +62,9 @@ async def _task(store: Store, namespace: str, name: str) -> PipelineTaskSpec:
     return found
 
 
-def _entry(entry: PipelineTaskRef, task: PipelineTaskSpec) -> TaskPlan:
+def _entry(
+    entry: PipelineTaskRef, task: PipelineTaskSpec, allowed_imports: tuple[str, ...]
+) -> TaskPlan:
     """One entry with its PipelineTask; the entry's timeout and retries win."""
     timeout = entry.timeout if entry.timeout is not None else task.timeout
     retries = entry.retries if entry.retries is not None else task.retries
@@ -76,7 +81,7 @@ def _entry(entry: PipelineTaskRef, task: PipelineTaskSpec) -> TaskPlan:
         image=task.image,
         resources=task.resources or {},
         secrets=tuple(SecretRef(s.name, s.secret, s.key) for s in task.secrets or ()),
-        allowed_imports=tuple(task.allowed_imports or ()),
+        allowed_imports=allowed_imports,
     )
 
 

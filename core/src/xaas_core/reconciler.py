@@ -54,12 +54,15 @@ class Gathered:
 
 
 class Reconciler:
-    """Moves runs on. One call at a time per run; different runs may overlap."""
+    """Moves runs on. One call at a time per run; different runs may overlap.
 
-    def __init__(self, ports: Ports, tokens: Tokens) -> None:
+    `admission` judges what a run is planned from.
+    """
+
+    def __init__(self, ports: Ports, tokens: Tokens, admission: Admission | None = None) -> None:
         self._ports = ports
         self._tokens = tokens
-        self._admission = Admission(ports.store, ports.evaluator)
+        self._admission = admission or Admission(ports.store, ports.evaluator)
 
     async def reconcile(self, uid: str) -> int | None:
         """Do what the run needs now; the answer is when to look again, if nothing happens before.

@@ -1,15 +1,26 @@
 """Let go of all runs: what is done before the product is uninstalled.
 
 A run that isn't over has a finalizer that the operator releases. Without an operator nobody would, and
-neither the run nor its namespace could ever be deleted.
+neither the run nor its namespace could ever be deleted. The operator is stopped first: it would hold
+on to what it plans meanwhile.
 """
 
-import contextlib
+import asyncio
+import os
 from pathlib import Path
+from typing import Final
+from urllib.parse import quote
 
 from xaas_kube.client import JSON_PATCH, ApiError, Json, KubeClient
 from xaas_kube.informer import PAGE
 from xaas_kube.words import FINALIZER, Resource, path
+
+
+POLL: Final = 0.5
+"""Seconds between looks at whether the operator's pods are gone."""
+
+GONE: Final = frozenset({404, 409, 422})
+"""What is told of a run that somebody else has let go of, or removed, meanwhile."""
 
 
 async def release_all(kubeconfig: Path | None) -> int:
@@ -17,6 +28,9 @@ async def release_all(kubeconfig: Path | None) -> int:
     client = await KubeClient.connect(kubeconfig)
     released = 0
     try:
+        namespace, name = os.environ.get("POD_NAMESPACE"), os.environ.get("DEPLOYMENT_NAME")
+        if namespace and name:
+            await _stop(client, namespace, name)
         params: dict[str, str | int | None] = {"limit": PAGE}
         while True:
             found = await client.get(path(Resource.RUNS, None), params)
@@ -33,6 +47,18 @@ async def release_all(kubeconfig: Path | None) -> int:
         await client.close()
 
 
+async def _stop(client: KubeClient, namespace: str, name: str) -> None:
+    """Stop the operator's Deployment, and wait until none of its pods is left."""
+    where = f"/apis/apps/v1/namespaces/{quote(namespace)}/deployments/{quote(name)}"
+    deployment = await client.get(where)
+    await client.patch(f"{where}/scale", {"spec": {"replicas": 0}})
+    labels = deployment["spec"]["selector"]["matchLabels"]
+    selector = ",".join(f"{key}={value}" for key, value in labels.items())
+    pods = f"/api/v1/namespaces/{quote(namespace)}/pods"
+    while (await client.get(pods, {"labelSelector": selector}))["items"]:
+        await asyncio.sleep(POLL)
+
+
 async def _release(client: KubeClient, item: Json) -> int:
     meta = item["metadata"]
     kept = [each for each in meta.get("finalizers") or () if each != FINALIZER]
@@ -42,6 +68,10 @@ async def _release(client: KubeClient, item: Json) -> int:
         {"op": "test", "path": "/metadata/uid", "value": meta["uid"]},
         {"op": "replace", "path": "/metadata/finalizers", "value": kept},
     ]
-    with contextlib.suppress(ApiError):  # it is gone already
+    try:
         await client.patch(path(Resource.RUNS, meta["namespace"], meta["name"]), patch, JSON_PATCH)
+    except ApiError as error:
+        if error.code not in GONE:
+            raise
+        return 0
     return 1

@@ -110,7 +110,7 @@ class Replica:
         parts.stack.push_async_callback(evaluator.close)
         await asyncio.gather(store.start_up(), evaluator.start_up())
         parts.keep(asyncio.create_task(store.failed(), name="watches"))
-        admission = Admission(store, evaluator)
+        admission = Admission(store, evaluator, settings.allowed_imports)
         launcher = JobLauncher(client, store.where, settings.runner.of_jobs(), gateway)
         ports = Ports(store, launcher, evaluator, PodLogs(client, store), clock)
         calls = Gateway(store, clock)
@@ -125,7 +125,7 @@ class Replica:
         leader = Leader(
             lease,
             launcher,
-            Controller(ports, tokens),
+            Controller(ports, tokens, admission),
             readiness,
             EventRecorder(client, store),
             self._health,

@@ -13,5 +13,5 @@ def register(registry: kopf.OperatorRegistry, readiness: Readiness) -> None:
     """Have every change to one looked at."""
 
     @kopf.on.event(GROUP, VERSION, Resource.PIPELINES.value, registry=registry)
-    def changed(body: kopf.Body, **_: Any) -> None:
+    async def changed(body: kopf.Body, **_: Any) -> None:
         readiness.changed(Kind.PIPELINE, dict(body))
