@@ -2,11 +2,11 @@
 
 Theory of operation. A run's log is in order; between runs there is no order but the time at which
 each change was recorded. A server streams changes as its watch tells of them and keeps the last of
-them (`ChangeFeed`). A cursor names a change and its time. A server that knows the change goes on
-right after it. One that doesn't (another replica, one that was restarted, an old cursor) goes on at
-that time *less a slack*, for a change that was recorded a little earlier may have been told a little
-later; so some are told again, and none is lost. What is older than what is kept is read from the
-runs themselves (`replay`), in the order of their times.
+them (`ChangeFeed`). A cursor names a change, its time, and the server that told it. That server goes
+on right after it. Another one (a replica, one that was restarted) goes on at that time *less a slack*,
+for what was recorded a little earlier may have been told a little later, and so in another order
+here than there; some changes are told again, and none is lost. What is older than what is kept is read
+from the runs themselves (`replay`), in the order of their times.
 """
 
 import re
@@ -29,7 +29,11 @@ KEPT: Final = 20_000
 KEPT_FOR: Final = 600_000
 """Milliseconds: of what was recorded before a server started, this much is kept."""
 
-_CURSOR: Final = re.compile(r"([elr])([0-9]{1,15})-([0-9a-f-]{36}|0)-([0-9]{1,9})")
+NOBODY: Final = "0"
+
+_CURSOR: Final = re.compile(
+    r"([elr])([0-9]{1,15})-([0-9a-f-]{36}|0)-([0-9]{1,9})-([0-9a-f]{1,8})", re.ASCII
+)
 
 
 @dataclass(frozen=True)
@@ -49,15 +53,19 @@ class Entry:
 
 @dataclass(frozen=True)
 class Cursor:
-    """A place in the stream. `kind`: e is after an entry, r after one of a replay, l at a time."""
+    """A place in the stream. `kind`: e is after an entry, r after one of a replay, l at a time.
+
+    `server` is the one that told it.
+    """
 
     kind: str
     at: int
     run: str = "0"
     sequence: int = 0
+    server: str = NOBODY
 
     def __str__(self) -> str:
-        return f"{self.kind}{self.at}-{self.run}-{self.sequence}"
+        return f"{self.kind}{self.at}-{self.run}-{self.sequence}-{self.server}"
 
     @classmethod
     def read(cls, text: str) -> "Cursor":
@@ -65,8 +73,8 @@ class Cursor:
         found = _CURSOR.fullmatch(text)
         if found is None:
             raise ValueError(f"{text!r} is no cursor of this server's changes")
-        kind, at, run, sequence = found.groups()
-        return cls(kind, int(at), run, int(sequence))
+        kind, at, run, sequence, server = found.groups()
+        return cls(kind, int(at), run, int(sequence), server)
 
 
 def entries(run: str, texts: Sequence[str], start: int = 0) -> list[Entry]:
@@ -78,9 +86,13 @@ def entries(run: str, texts: Sequence[str], start: int = 0) -> list[Entry]:
 
 
 class ChangeFeed:
-    """The last changes that this server was told of, in the order in which it was."""
+    """The last changes that this server was told of, in the order in which it was.
 
-    def __init__(self, started: int) -> None:
+    `server` is what no other one is called, not even this one before a restart.
+    """
+
+    def __init__(self, started: int, server: str) -> None:
+        self._server = server
         self._entries: list[Entry] = []
         self._first = 0  # number of the first entry that is kept
         self._numbers: dict[tuple[str, int], int] = {}
@@ -115,12 +127,12 @@ class ChangeFeed:
     @property
     def last(self) -> Cursor | None:
         """The cursor of the newest change; None if there is none."""
-        return _after(self._entries[-1]) if self._entries else None
+        return self._after(self._entries[-1]) if self._entries else None
 
     def read(self, cursor: Cursor, limit: int) -> list[Logged] | None:
         """Changes after `cursor`; None if it is of a time that isn't kept any more."""
         number = self._numbers.get((cursor.run, cursor.sequence))
-        if number is not None:
+        if number is not None and cursor.server == self._server:
             start = number + 1 - self._first
         elif cursor.kind == "l" and cursor.at == 0 and self.floor == 0:
             start = 0
@@ -131,10 +143,14 @@ class ChangeFeed:
         found: list[Logged] = []
         for entry in islice(self._entries, start, None):
             if entry.run not in self._gone:
-                found.append(_logged(entry, "e"))
+                cursor = self._after(entry)
+                found.append(Logged(str(cursor), entry.run, entry.sequence, entry.change))
                 if len(found) == limit:
                     break
         return found
+
+    def _after(self, entry: Entry) -> Cursor:
+        return Cursor("e", entry.at, entry.run, entry.sequence, self._server)
 
     def _since(self, at: int) -> int:
         """Position of the first entry that was recorded at `at` or later."""
@@ -165,13 +181,12 @@ def replay(every: Iterable[Entry], cursor: Cursor, limit: int) -> list[Logged]:
         start = bisect_left(places, (cursor.at, cursor.run, cursor.sequence + 1))
     else:
         start = bisect_left(places, (cursor.at - SLACK, "", 0))
-    return [_logged(entry, "r") for entry in ordered[start : start + limit]]
-
-
-def _logged(entry: Entry, kind: str) -> Logged:
-    cursor = Cursor(kind, entry.at, entry.run, entry.sequence)
-    return Logged(str(cursor), entry.run, entry.sequence, entry.change)
-
-
-def _after(entry: Entry) -> Cursor:
-    return Cursor("e", entry.at, entry.run, entry.sequence)
+    return [
+        Logged(
+            str(Cursor("r", entry.at, entry.run, entry.sequence)),
+            entry.run,
+            entry.sequence,
+            entry.change,
+        )
+        for entry in ordered[start : start + limit]
+    ]

@@ -73,7 +73,7 @@ class KubernetesStore:
         self._serial = 0
         self._watches_records = live_only
         self._broadcast = Broadcast()
-        self._feed = ChangeFeed(clock.now())
+        self._feed = ChangeFeed(clock.now(), uuid.uuid4().hex[:8])
         selector = NOT_OVER if live_only else None
         self._runs = Runs(client, self._broadcast.send, self._feed, selector)
         self._records = Records(client, self._broadcast.send, NOT_OVER)

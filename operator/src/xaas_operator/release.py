@@ -15,7 +15,6 @@ from xaas_kube.client import JSON_PATCH, ApiError, Json, KubeClient
 from xaas_kube.informer import PAGE
 from xaas_kube.words import FINALIZER, Resource, path
 
-
 POLL: Final = 0.5
 """Seconds between looks at whether the operator's pods are gone."""
 
@@ -55,8 +54,10 @@ async def _stop(client: KubeClient, namespace: str, name: str) -> None:
     labels = deployment["spec"]["selector"]["matchLabels"]
     selector = ",".join(f"{key}={value}" for key, value in labels.items())
     pods = f"/api/v1/namespaces/{quote(namespace)}/pods"
-    while (await client.get(pods, {"labelSelector": selector}))["items"]:
+    left = await client.get(pods, {"labelSelector": selector})
+    while left["items"]:
         await asyncio.sleep(POLL)
+        left = await client.get(pods, {"labelSelector": selector})
 
 
 async def _release(client: KubeClient, item: Json) -> int:
