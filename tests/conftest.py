@@ -3,9 +3,16 @@
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+ROOT = str(Path(__file__).resolve().parents[1])
+if ROOT not in sys.path:  # for the modules in tests/, however pytest was started
+    sys.path.insert(0, ROOT)
+
+pytest_plugins = ["tests.cluster.fixtures"]
 
 # How long an example takes depends on the machine; what it shows doesn't.
 settings.register_profile("xaas", deadline=None)

@@ -1,114 +1,118 @@
-"""The all-in-one binary: Kubernetes and etcd, built from Go modules once and kept in the cache.
+"""Kubernetes with etcd, and helm: binaries built from Go modules once and kept in the cache.
 
 The key is a hash of all that the result depends on: the module's files, Go's version, the flags. So
 a build is never reused when it shouldn't be, and never repeated when it needn't.
 """
 
 import hashlib
-import json
 import os
 import re
-import shutil
 import subprocess
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.cluster import places
+from tests.cluster import go, places
 from tests.cluster.steps import ClusterFailure, ends_of, run, say
 
-MODULE: Final = places.OWN / "allinone"
-SOURCES: Final = ("go.mod", "go.sum", "main.go")
-COMPONENTS: Final = (
-    "etcd",
-    "kube-apiserver",
-    "kube-controller-manager",
-    "kube-proxy",
-    "kube-scheduler",
-    "kubectl",
-    "kubelet",
-)
 KEPT_BUILDS: Final = 3
 EVERY: Final = 20.0
 """Seconds between two lines of progress."""
 
-# The way to the modules belongs to the machine; all else that begins with GO would change the
-# result behind the key's back.
-MACHINES_OWN: Final = {
-    "GOCACHE", "GOINSECURE", "GOMODCACHE", "GONOPROXY", "GONOSUMDB", "GOPATH", "GOPRIVATE",
-    "GOPROXY", "GOROOT", "GOSUMDB", "GOTMPDIR", "GOAUTH",
-}  # fmt: skip
+
+@dataclass(frozen=True, slots=True)
+class Binary:
+    """One binary: its module in this folder, the main package, and the names it is called by."""
+
+    name: str
+    module: Path
+    package: str
+    names: tuple[str, ...]
+    pace: str
 
 
-def _environment() -> dict[str, str]:
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if name in MACHINES_OWN or not name.startswith(("GO", "CGO"))
-    }
-    # Set, not left out: what isn't set here counts from `go env -w`. Without cgo the binary needs
-    # no compiler and no C library.
-    return kept | {
-        "CGO_ENABLED": "0",
-        "GOFLAGS": "-mod=readonly",
-        "GOOS": "linux",
-        "GOTOOLCHAIN": "local",
-        "GOWORK": "off",
-    }
+KUBERNETES: Final = Binary(
+    name="kubernetes",
+    module=places.OWN / "allinone",
+    package=".",
+    names=(
+        "etcd",
+        "kube-apiserver",
+        "kube-controller-manager",
+        "kube-proxy",
+        "kube-scheduler",
+        "kubectl",
+        "kubelet",
+    ),
+    pace="5 to 15 minutes on 2 cores",
+)
+HELM: Final = Binary(
+    name="helm",
+    module=places.OWN / "helm",
+    package="helm.sh/helm/v3/cmd/helm",
+    names=("helm",),
+    pace="1 to 3 minutes on 2 cores",
+)
 
 
-def _flags() -> list[str]:
-    """Flags of the build; the version is what `kubectl version` and clients see."""
-    found = re.search(r"k8s\.io/kubernetes v(\d+)\.(\d+)\.(\S+)", (MODULE / "go.mod").read_text())
+def _version(binary: Binary, required: str) -> tuple[str, str, str]:
+    """The version of what the binary's go.mod requires; major, minor and patch."""
+    file = binary.module / "go.mod"
+    found = re.search(rf"{re.escape(required)} v(\d+)\.(\d+)\.(\S+)", file.read_text())
     if found is None:
-        raise ClusterFailure(f"{MODULE / 'go.mod'} doesn't require k8s.io/kubernetes")
-    major, minor, patch = found.groups()
-    told = {"Version": f"v{major}.{minor}.{patch}", "Major": major, "Minor": minor}
-    told["TreeState"] = "clean"
-    names = " ".join(f"-X k8s.io/component-base/version.git{k}={v}" for k, v in told.items())
+        raise ClusterFailure(f"{file} doesn't require {required}")
+    return found[1], found[2], found[3]
+
+
+def _told(binary: Binary) -> dict[str, str]:
+    """Variables that a release sets when it is built: what `kubectl version` and others see."""
+    if binary.name == KUBERNETES.name:
+        major, minor, patch = _version(binary, "k8s.io/kubernetes")
+        base = "k8s.io/component-base/version.git"
+        told = {"Version": f"v{major}.{minor}.{patch}", "Major": major, "Minor": minor}
+        return {f"{base}{name}": value for name, value in {**told, "TreeState": "clean"}.items()}
+    version = "v{}.{}.{}".format(*_version(binary, "helm.sh/helm/v3"))
+    _, minor, _ = _version(binary, "k8s.io/client-go")
+    # The Kubernetes that `helm template` and `helm lint` take for given without a cluster.
+    told = {"helm.sh/helm/v3/internal/version.version": version}
+    for base in ("helm.sh/helm/v3/pkg/chartutil", "helm.sh/helm/v3/pkg/lint/rules"):
+        told |= {f"{base}.k8sVersionMajor": "1", f"{base}.k8sVersionMinor": minor}
+    return told
+
+
+def flags(binary: Binary) -> list[str]:
+    """The flags of the build."""
+    names = " ".join(f"-X {name}={value}" for name, value in _told(binary).items())
     return ["-trimpath", "-buildvcs=false", "-ldflags", f"-s -w {names}"]
 
 
-def _go() -> str:
-    """Go's version and architecture, for the key. Raises ClusterFailure if Go is missing or old."""
-    if not shutil.which("go"):
-        raise ClusterFailure(
-            "Building Kubernetes needs Go 1.24 or newer, and there is none. Install it "
-            "(https://go.dev/doc/install), or name a cluster by XAAS_TEST_KUBECONFIG."
-        )
-    told = json.loads(
-        run(["go", "env", "-json", "GOVERSION", "GOARCH"], environment=_environment())
-    )
-    version = re.match(r"go(\d+)\.(\d+)", told["GOVERSION"])
-    if version and (int(version[1]), int(version[2])) < (1, 24):
-        raise ClusterFailure(f"Building Kubernetes needs Go 1.24 or newer; this is {version[0]}.")
-    return f"{told['GOVERSION']} {told['GOARCH']}"
-
-
-def _key(go: str) -> str:
+def key(binary: Binary) -> str:
+    """What tells this build from one of other sources, other flags or another Go."""
     digest = hashlib.sha256()
-    for part in [
-        *((MODULE / name).read_bytes() for name in SOURCES),
-        repr((go, _flags())).encode(),
-    ]:
+    sources = [file.read_bytes() for file in sorted(binary.module.iterdir())]
+    for part in [*sources, repr((go.installed().told, flags(binary))).encode()]:
         digest.update(hashlib.sha256(part).digest())
     return digest.hexdigest()[:16]
 
 
-def _build(target: Path) -> None:
+def _build(binary: Binary, target: Path) -> None:
     """Build into `target`, saying every now and then how far it is."""
-    environment = _environment()
-    say("Building Kubernetes from Go modules: 10 to 15 minutes on 2 cores, once ...")
+    environment, command = go.environment(), go.installed().command
+    say(f"Building {binary.name} from Go modules: {binary.pace}, once ...")
     # Downloads the modules, too: the compiler then never waits for the network.
-    packages = len(
-        run(["go", "list", "-deps", "."], environment=environment, folder=MODULE).split()
-    )
+    listing = [command, "list", "-deps", binary.package]
+    packages = len(run(listing, environment=environment, folder=binary.module).split())
     draft, log = target.with_suffix(".draft"), target.with_suffix(".log")
-    command = ["go", "build", "-v", "-o", str(draft), *_flags(), "."]
+    building = [command, "build", "-v", "-o", str(draft), *flags(binary), binary.package]
     began = told = time.monotonic()
     with log.open("wb") as output:
         build = subprocess.Popen(
-            command, cwd=MODULE, env=environment, stdin=subprocess.DEVNULL, stderr=output
+            building,
+            cwd=binary.module,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stderr=output,
         )
         try:
             while build.poll() is None:
@@ -128,23 +132,26 @@ def _build(target: Path) -> None:
     say(f"    built in {time.monotonic() - began:.0f} s")
 
 
-def binary() -> Path:
-    """The binary, built if the cache doesn't have it. Raises ClusterFailure."""
-    go = _go()
-    folder = places.cache_folder() / "kubernetes"
+def built(binary: Binary) -> Path:
+    """The binary's file, built if the cache doesn't have it. Raises ClusterFailure."""
+    folder = places.cache_folder() / binary.name
     folder.mkdir(parents=True, exist_ok=True)
-    target = folder / _key(go)
+    target = folder / key(binary)
     if not target.exists():
-        _build(target)
+        _build(binary, target)
     os.utime(target)
     builds = [file for file in folder.iterdir() if not file.suffix]
     for old in sorted(builds, key=lambda file: file.stat().st_mtime)[:-KEPT_BUILDS]:
         old.unlink()
+        old.with_suffix(".log").unlink(missing_ok=True)
     return target
 
 
-def link(state: places.State, source: Path) -> None:
-    """Put a link for each component into the state's folder of binaries."""
+def link(state: places.State, binary: Binary, source: Path) -> None:
+    """Put a link for each name of the binary into the state's folder of binaries."""
     state.binaries.mkdir(parents=True, exist_ok=True)
-    for name in COMPONENTS:
-        (state.binaries / name).symlink_to(source)
+    for name in binary.names:
+        draft, place = state.binaries / f"{name}.draft", state.binaries / name
+        draft.unlink(missing_ok=True)
+        draft.symlink_to(source)
+        draft.replace(place)  # at no time it is missing: others may be using it

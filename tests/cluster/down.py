@@ -4,7 +4,7 @@ import os
 import sys
 
 from tests.cluster import kind, node, places
-from tests.cluster.steps import main, say
+from tests.cluster.steps import locked, main, say
 
 
 def down() -> None:
@@ -20,6 +20,14 @@ def down() -> None:
     else:
         node.end(state)
     say("The cluster is down.")
+
+
+def down_if_started_by(session: str) -> None:
+    """End the cluster if that run of the tests has started it. Raises ClusterFailure."""
+    own = places.State.here().session
+    if own.exists() and own.read_text() == session:
+        with locked():
+            down()
 
 
 if __name__ == "__main__":

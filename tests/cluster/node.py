@@ -16,6 +16,7 @@ from tests.cluster import (
     binary,
     certificates,
     cgroups,
+    helm_command,
     images,
     namespaces,
     network,
@@ -24,11 +25,13 @@ from tests.cluster import (
     settings,
 )
 from tests.cluster.client import Client, trouble
-from tests.cluster.steps import ClusterFailure, ends_of, say, step, write
+from tests.cluster.steps import ClusterFailure, ends_of, locked, say, step, write
 
 FIRST: Final = ("etcd", "containerd", "kube-apiserver")
 PATIENCE: Final = 120.0
 """Seconds for one step of the start: it takes a few, and on a machine under load many."""
+BUSY: Final = 30.0
+"""Seconds that a cluster that is up may take to answer: others may be at work on it."""
 POLL: Final = 0.05
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -36,21 +39,25 @@ Processes = dict[str, subprocess.Popen[bytes]]
 
 
 def is_up(state: places.State) -> bool:
-    """Whether the cluster runs and answers."""
-    if not state.kubeconfig.exists() or not namespaces.exist(state):
+    """Whether the cluster runs and answers; one that came up is given time, for it may be busy."""
+    if not state.kubeconfig.exists():
         return False
-    try:
-        client = Client(state)
-        return client.get("/readyz") == "ok" and not _missing(client)
-    except OSError:
-        return False
+    client = Client(state)
+    deadline = time.monotonic() + BUSY
+    while namespaces.exist(state):
+        if not (_unready(client) or _missing(client)):
+            return True
+        if time.monotonic() > deadline:
+            break
+        time.sleep(POLL)
+    return False
 
 
 def start(state: places.State) -> None:
     """Start the cluster; what an earlier start has left is cleared first. Raises ClusterFailure."""
     requirements.require(requirements.NODE)
     _check_place(state)
-    kubernetes = binary.binary()
+    kubernetes = binary.built(binary.KUBERNETES)
     if state.folder.exists():
         say(f"Clearing what an earlier start has left in {state.folder}")
         end(state)
@@ -59,7 +66,7 @@ def start(state: places.State) -> None:
         state.folder.mkdir(parents=True)
         state.folder.chmod(0o755)
         write(state.provider, "modules\n")
-        binary.link(state, kubernetes)
+        binary.link(state, binary.KUBERNETES, kubernetes)
         certificates.make(state)
         for name, text in settings.files(state).items():
             write(state.configuration / name, text)
@@ -67,6 +74,8 @@ def start(state: places.State) -> None:
         cgroups.make()
         namespaces.make(state)
         network.make(state)
+    with locked("helm"):
+        helm_command.found()
     _start_components(state)
     access = certificates.kubeconfig(state.certificates, certificates.ADMIN)
     write(state.kubeconfig, access, 0o600)

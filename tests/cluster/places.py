@@ -74,6 +74,11 @@ class State:
         return self.folder / "provider"
 
     @property
+    def session(self) -> Path:
+        """A file that says which run of the tests has started the cluster, if one has."""
+        return self.folder / "session"
+
+    @property
     def holder(self) -> Path:
         """The pid file of the process that holds the namespaces."""
         return self.folder / "holder.pid"
@@ -102,6 +107,11 @@ class State:
     def data(self) -> Path:
         """What the components keep: etcd's data, containers, pods."""
         return self.folder / "data"
+
+    @property
+    def loaded(self) -> Path:
+        """Files that say which archive of an image the cluster has."""
+        return self.folder / "loaded"
 
     @property
     def containerd_socket(self) -> Path:

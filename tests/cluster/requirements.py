@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from tests.cluster.steps import ClusterFailure, run, step
+from tests.cluster.steps import ClusterFailure, locked, run, step
 
 NODE: Final = {
     "containerd": "containerd",
@@ -26,6 +26,8 @@ IMAGES: Final = {
     "mmdebstrap": "mmdebstrap",
     "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
 }
+GO: Final = {"/etc/ssl/certs/ca-certificates.crt": "ca-certificates"}
+"""Go asks for modules over https, and has no authorities of its own."""
 
 
 def _is_there(command: str) -> bool:
@@ -46,7 +48,7 @@ def require(commands: dict[str, str]) -> None:
             f"Missing: {', '.join(missing)}. On Debian, as root: apt-get install "
             f"{' '.join(packages)}"
         )
-    with step(f"Installing {' '.join(packages)}"):
+    with locked("packages"), step(f"Installing {' '.join(packages)}"):
         quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         run(["apt-get", "update", "-qq"], environment=quiet)
         install = ["apt-get", "install", "-qq", "-y", "--no-install-recommends", *packages]

@@ -82,14 +82,17 @@ def run(
 
 
 @contextmanager
-def locked() -> Iterator[None]:
-    """One bring-up or tear-down at a time on this machine; a second one waits, and says so."""
+def locked(matter: str = "cluster") -> Iterator[None]:
+    """One act in a `matter` at a time on this machine; a second one waits, and says so.
+
+    `cluster` is bring-up and tear-down, `images` all that makes images, `helm` its build.
+    """
     places.cache_folder().mkdir(parents=True, exist_ok=True)
-    with (places.cache_folder() / "lock").open("w") as lock:
+    with (places.cache_folder() / f"{matter}.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("Waiting for another cluster-up or cluster-down to end ...")
+            say(f"Waiting for another process that is at work on the same ({matter}) ...")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -104,10 +107,10 @@ def write(file: Path, text: str, mode: int = 0o644) -> None:
     draft.replace(file)
 
 
-def main(act: Callable[[], None]) -> int:
-    """Run `act` under the lock; a failure is told, not thrown. Gives the exit code."""
+def main(act: Callable[[], None], matter: str = "cluster") -> int:
+    """Run `act` under the lock of `matter`; a failure is told, not thrown. Gives the exit code."""
     try:
-        with locked():
+        with locked(matter):
             act()
     except ClusterFailure as failure:
         print(f"\nFailed: {failure}", file=sys.stderr, flush=True)

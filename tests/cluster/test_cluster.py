@@ -1,60 +1,20 @@
-"""The test cluster is what its README says: a node that runs hardened Jobs, and leaves nothing.
-
-These tests need a running cluster (`make cluster-up`, or XAAS_TEST_KUBECONFIG) and kubectl.
-"""
+"""The test cluster is what its README says: a node that runs hardened Jobs, and leaves nothing."""
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cluster import cgroups, images, node, places, settings
+from tests.cluster import cgroups, images, places, settings
+from tests.cluster.kubectl import Kubectl
+from tests.cluster.steps import locked
 
 STATE = places.State.here()
-OWN_CLUSTER = os.environ.get("XAAS_TEST_KUBECONFIG")
-KUBECONFIG = Path(OWN_CLUSTER) if OWN_CLUSTER else STATE.kubeconfig
-BUILT_HERE = not OWN_CLUSTER and node.is_up(STATE)
-IN_STATE = STATE.binaries / "kubectl"
-KUBECTL = str(IN_STATE) if IN_STATE.exists() else shutil.which("kubectl")
-
-
-def what_is_missing() -> str:
-    """Why these tests can't run, in one line; empty if they can."""
-    if not KUBECONFIG.is_file():
-        return f"no test cluster (make cluster-up): {KUBECONFIG} isn't there"
-    if not OWN_CLUSTER and not BUILT_HERE and STATE.provider.read_text() == "modules\n":
-        return f"no test cluster (make cluster-up): the one in {STATE.folder} doesn't answer"
-    return "" if KUBECTL else "no kubectl to ask the test cluster with"
-
-
-if MISSING := what_is_missing():
-    pytest.skip(MISSING, allow_module_level=True)
 
 Json = dict[str, Any]
-
-
-def kubectl(*words: str, given: Json | None = None) -> str:
-    """What kubectl says; an error is one of the test."""
-    done = subprocess.run(
-        [str(KUBECTL), f"--kubeconfig={KUBECONFIG}", *words],
-        input=None if given is None else json.dumps(given),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def get(*words: str) -> Any:
-    """What `kubectl get` gives."""
-    return json.loads(kubectl("get", *words, "--output=json"))
 
 
 def make(program: str) -> None:
@@ -64,21 +24,8 @@ def make(program: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.fixture
-def namespace() -> Iterator[str]:
-    """A namespace of its own, which admits restricted pods only."""
-    name = f"test-{uuid.uuid4().hex[:8]}"
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    metadata = {"name": name, "labels": labels}
-    content = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
-    kubectl("apply", "--filename=-", given=content)
-    kubectl("wait", "--for=create", "serviceaccount/default", f"--namespace={name}")
-    yield name
-    kubectl("delete", "namespace", name, "--wait=false")
-
-
-def test_a_node_is_ready_for_pods() -> None:
-    nodes = get("nodes")["items"]
+def test_a_node_is_ready_for_pods(kubectl: Kubectl) -> None:
+    nodes = kubectl.get("nodes")["items"]
     conditions = [one for each in nodes for one in each["status"]["conditions"]]
     assert "True" in [one["status"] for one in conditions if one["type"] == "Ready"]
     assert [each for each in nodes if not each["spec"].get("taints")]
@@ -137,9 +84,13 @@ print(os.getuid(), os.path.exists("/var/run/secrets"))
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(bool(OWN_CLUSTER), reason="images can't be loaded into a cluster of one's own")
-def test_a_hardened_job_runs_to_completion(namespace: str) -> None:
-    images.load(images.base())
+@pytest.mark.skipif(
+    "XAAS_TEST_KUBECONFIG" in os.environ,
+    reason="no image can be loaded into a cluster of one's own",
+)
+def test_a_hardened_job_runs_to_completion(kubectl: Kubectl, namespace: str) -> None:
+    with locked("images"):
+        images.load(images.base())
     here = f"--namespace={namespace}"
     kubectl("apply", here, "--filename=-", given=job(container("a", PROBE), container("b", PROBE)))
     kubectl("wait", here, "--for=condition=Complete", "job/hardened", "--timeout=60s")
@@ -148,7 +99,7 @@ def test_a_hardened_job_runs_to_completion(namespace: str) -> None:
         assert said == "Read-only file system\n65534 False\n"
 
 
-def test_a_pod_that_is_not_hardened_is_refused(namespace: str) -> None:
+def test_a_pod_that_is_not_hardened_is_refused(kubectl: Kubectl, namespace: str) -> None:
     with pytest.raises(AssertionError, match="violates PodSecurity"):
         kubectl(f"--namespace={namespace}", "run", "soft", "--image=localhost/none:1")
 
@@ -172,7 +123,7 @@ def definition(group: str) -> Json:
     }
 
 
-def test_custom_resources_are_kept_and_checked(namespace: str) -> None:
+def test_custom_resources_are_kept_and_checked(kubectl: Kubectl, namespace: str) -> None:
     group = f"{namespace}.example"
     thing = {"apiVersion": f"{group}/v1", "kind": "Thing", "metadata": {"name": "one"}}
     here = f"--namespace={namespace}"
@@ -180,7 +131,7 @@ def test_custom_resources_are_kept_and_checked(namespace: str) -> None:
     try:
         kubectl("wait", "--for=condition=Established", f"crd/things.{group}", "--timeout=30s")
         kubectl("create", here, "--filename=-", given={**thing, "spec": {"size": 1}})
-        assert get(here, f"things.{group}", "one")["spec"] == {"size": 1}
+        assert kubectl.get(here, f"things.{group}", "one")["spec"] == {"size": 1}
         with pytest.raises(AssertionError, match="size must be positive"):
             kubectl("apply", here, "--filename=-", given={**thing, "spec": {"size": 0}})
     finally:
@@ -216,17 +167,15 @@ def component(process: Path) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not BUILT_HERE, reason="the cluster wasn't built from Go modules")
-def test_a_cluster_leaves_nothing_behind() -> None:
+def test_a_cluster_leaves_nothing_behind(kubectl: Kubectl, disposable_cluster: None) -> None:
     make("down")
     before = leavings()
     for _ in range(2):
         make("up")
-        assert get("nodes")["items"]
+        assert kubectl.get("nodes")["items"]
         make("up")  # changes nothing
         during = leavings()
         make("down")
         make("down")
         assert leavings() == before
     assert all(during[kind] > before[kind] for kind in ("links", "routes", "cgroups", "processes"))
-    make("up")  # as it was found

@@ -9,31 +9,51 @@ import platform
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from tests.cluster import kind, node, places
-from tests.cluster.steps import ClusterFailure, main, run, say
+from tests.cluster.places import State
+from tests.cluster.steps import ClusterFailure, main, run, say, write
+
+WAYS: Final[dict[str, tuple[Callable[[State], bool], Callable[[State], None]]]] = {
+    "kind": (kind.is_up, kind.start),
+    "modules": (node.is_up, node.start),
+}
+"""By who runs the cluster: whether it is up, and how to start it."""
+
+SESSION: Final = "XAAS_TEST_SESSION"
+"""Names the run of the tests that starts a cluster: at its end it ends what is its own."""
+
+
+def found() -> Path | None:
+    """Access to the cluster that is up already, if one is. Raises ClusterFailure."""
+    if own := os.environ.get("XAAS_TEST_KUBECONFIG"):
+        _check(Path(own))
+        return Path(own)
+    state = places.State.here()
+    if not state.provider.exists():
+        return None
+    is_up, _ = WAYS[state.provider.read_text().strip()]
+    return state.kubeconfig if is_up(state) else None
 
 
 def up() -> None:
     """Have a cluster. Raises ClusterFailure."""
-    if own := os.environ.get("XAAS_TEST_KUBECONFIG"):
-        _check(Path(own))
+    if access := found():
+        say(f"The cluster is up already.\nKubeconfig: {access}")
         return
     state = places.State.here()
-    provider = _provider(state)
-    is_up, start = {
-        "kind": (kind.is_up, kind.start),
-        "modules": (node.is_up, node.start),
-    }[provider]
-    if is_up(state):
-        say("The cluster is up already.")
-    else:
-        began = time.monotonic()
-        start(state)
-        say(f"The cluster is up, after {time.monotonic() - began:.1f} s.")
+    chosen = provider()
+    _, start = WAYS[chosen]
+    began = time.monotonic()
+    start(state)
+    if session := os.environ.get(SESSION):
+        write(state.session, session)
+    say(f"The cluster is up, after {time.monotonic() - began:.1f} s.")
     say(f"Kubeconfig: {state.kubeconfig}")
-    if provider == "modules":
+    if chosen == "modules":
         say(f"kubectl:    {state.binaries / 'kubectl'}")
 
 
@@ -46,11 +66,11 @@ def _check(kubeconfig: Path) -> None:
     else:
         access = f"--kubeconfig={kubeconfig}"
         run(["kubectl", access, "--request-timeout=15s", "get", "--raw=/readyz"])
-    say(f"Using the cluster that XAAS_TEST_KUBECONFIG names.\nKubeconfig: {kubeconfig}")
 
 
-def _provider(state: places.State) -> str:
+def provider() -> str:
     """Who runs the cluster: as it was started, else what this machine has. Raises ClusterFailure."""
+    state = places.State.here()
     if state.provider.exists():
         return state.provider.read_text().strip()
     docker = kind.docker_answers()

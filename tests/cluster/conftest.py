@@ -1,8 +1,0 @@
-"""Puts the repository's root on the path, for the modules beside this file."""
-
-import sys
-from pathlib import Path
-
-ROOT = str(Path(__file__).resolve().parents[2])
-if ROOT not in sys.path:
-    sys.path.insert(0, ROOT)

@@ -1,0 +1,84 @@
+"""The product as it ships, in a real cluster, driven by kubectl.
+
+Each test has a namespace of its own, so tests run in any order and in parallel (`-n`). Scripts and
+tests take turns through `gate`, which is this machine as the pods see it. What the product promises
+over REST is held in `tests/conformance`; here is what there is beside, and that both are one.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+import httpx
+import pytest
+from tests.cluster import places
+from tests.cluster.installed import Installed
+from tests.cluster.kubectl import Kubectl
+from tests.conformance.kit.gate import Gate, GateServer
+from tests.conformance.kit.rest import Patience, Rest
+from tests.e2e.kit.space import Space
+
+HERE: Final = Path(__file__).parent
+
+PATIENCE: Final = Patience(3)
+"""For scripts that come to the gate, and calls of the API: pods start slowly on a busy machine."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All of them are `e2e`."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.e2e)
+
+
+@pytest.fixture
+def space(installed: Installed, kubectl: Kubectl, namespace: str) -> Space:
+    """A namespace of its own, in a cluster with the product."""
+    return Space(kubectl, namespace)
+
+
+@pytest.fixture(scope="session")
+def gate_server() -> Iterator[GateServer]:
+    host = os.environ.get("XAAS_CALLBACK_HOST", places.HOST_ADDRESS)
+    server = GateServer(host, PATIENCE)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def gate(gate_server: GateServer) -> Iterator[Gate]:
+    """Where scripts say that they have come, and wait."""
+    with gate_server.gate(uuid4().hex) as gate:
+        yield gate
+
+
+@pytest.fixture
+def server(installed: Installed, namespace: str) -> Iterator[Callable[[str], Rest]]:
+    """The REST API at an address, in the namespace of the test."""
+    made: list[Rest] = []
+
+    def at(base_url: str) -> Rest:
+        rest = Rest(base_url, installed.token, PATIENCE)
+        rest.http.params = httpx.QueryParams(namespace=namespace)
+        made.append(rest)
+        return rest
+
+    yield at
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def rest(installed: Installed, server: Callable[[str], Rest]) -> Rest:
+    """The REST API, in the namespace of the test."""
+    return server(installed.base_url)
+
+
+@pytest.fixture
+def replicas(installed: Installed, server: Callable[[str], Rest]) -> list[Rest]:
+    """Each replica of the REST API, in the namespace of the test."""
+    found = [server(each) for each in installed.replicas()]
+    assert len(found) >= 2, "the chart has two replicas of the API"
+    return found
