@@ -10,7 +10,7 @@ from xaas_core.engine.plan import Step, TaskPlan
 from xaas_core.engine.states import Side
 from xaas_core.ports import LaunchOrder
 from xaas_kube.jobs import job
-from xaas_kube.run_index import _known
+from xaas_kube.run_index import known_run
 from xaas_operator.settings import Settings
 
 UID = "8b3c5f0e-0d8a-4c58-9a3c-0a5a4e1d7f10"
@@ -20,7 +20,7 @@ def job_of(done: Rendered, **task: Any) -> Json:
     """The Job that the operator makes for a task of two steps."""
     plan = TaskPlan("a", "a-task", steps=(Step("pass"), Step("pass")), **task)
     order = LaunchOrder(UID, "team-a", "a", Side.DO, 1, 1, (0, 1), plan, "a-token")
-    run = _known(
+    run = known_run(
         {
             "metadata": {
                 "name": "one",

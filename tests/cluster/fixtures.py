@@ -12,16 +12,17 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Generator, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn
 
 import pytest
 from tests.cluster import dockerfiles, helm_command, installed, places, product_images
+from tests.cluster.control_plane import control_plane
 from tests.cluster.down import down, down_if_started_by
 from tests.cluster.kubectl import Kubectl, program
-from tests.cluster.steps import ClusterFailure, locked
+from tests.cluster.steps import ClusterFailure, locked, run
 from tests.cluster.up import SESSION, found
 
 REQUIRED: Final = "XAAS_REQUIRE_CLUSTER"
@@ -32,8 +33,10 @@ NAMED: Final = {
 }
 """For a cluster of one's own: the images, where that cluster pulls them from."""
 UNTESTED: Final = " isn't tested: "
-WAITING: Final = ("helm", "image_archives", "kubeconfig", "disposable_cluster")
+WAITING: Final = ("helm", "image_archives", "api_server", "kubeconfig", "disposable_cluster")
 """Fixtures that something is built for: the later, the longer it may take."""
+REAL: Final = frozenset({"api_server", "kubeconfig"})
+"""Fixtures that make a test one of a cluster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that need a cluster, and put them last."""
     for item in items:
-        if "kubeconfig" in _fixtures(item):
+        if REAL & set(_fixtures(item)):
             item.add_marker("cluster")
     items.sort(key=_turn)
 
@@ -124,6 +127,28 @@ def kubeconfig(request: pytest.FixtureRequest) -> Path:
     except ClusterFailure as failure:
         _give_up("What needs a Kubernetes cluster", failure)
     return access
+
+
+@pytest.fixture(scope="session")
+def api_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """Admin's access to an API server for these tests alone, with the product's kinds.
+
+    Nobody acts on what is written there: there is no controller, and no kubelet.
+    """
+    folder = tmp_path_factory.mktemp("api-server")
+    with ExitStack() as stack:
+        try:
+            with _shown(request), locked():
+                access = stack.enter_context(control_plane(folder))
+            with_access = (folder / "kubectl", f"--kubeconfig={access}")
+            run([*with_access, "create", "-f", places.CRDS])
+            wait = ("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+            run([*with_access, *wait])
+        except ClusterFailure as failure:
+            _give_up("What needs an API server", failure)
+        yield access
 
 
 def _start() -> None:

@@ -9,7 +9,7 @@ import fcntl
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -60,8 +60,21 @@ def _stays(pod: Json) -> bool:
 @contextmanager
 def in_use() -> Iterator[None]:
     """Nobody uninstalls the product meanwhile."""
-    with _users().open("w") as users:
-        fcntl.flock(users, fcntl.LOCK_SH)
+    with _held("product-users", fcntl.LOCK_SH):
+        yield
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Nobody who asks for `alone` restarts parts of the product meanwhile."""
+    with _held("product-parts", fcntl.LOCK_SH):
+        yield
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Nobody who asks for `undisturbed` is at the product: its parts may be restarted."""
+    with _held("product-parts", fcntl.LOCK_EX):
         yield
 
 
@@ -88,11 +101,7 @@ def uninstall_if_unused() -> None:
     state = _state()
     if not state.exists():
         return
-    with _users().open("w") as users:
-        try:
-            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return
+    with suppress(BlockingIOError), _held("product-users", fcntl.LOCK_EX | fcntl.LOCK_NB):
         if state.exists() and json.loads(state.read_text())["ours"]:
             chart.uninstall()
             for each in reversed(_account()):
@@ -100,9 +109,13 @@ def uninstall_if_unused() -> None:
         state.unlink(missing_ok=True)
 
 
-def _users() -> Path:
+@contextmanager
+def _held(matter: str, how: int) -> Iterator[None]:
+    """A lock of this machine. Raises BlockingIOError where `how` doesn't wait."""
     places.cache_folder().mkdir(parents=True, exist_ok=True)
-    return places.cache_folder() / "product-users.lock"
+    with (places.cache_folder() / f"{matter}.lock").open("w") as lock:
+        fcntl.flock(lock, how)
+        yield
 
 
 def _state() -> Path:

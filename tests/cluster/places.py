@@ -12,6 +12,7 @@ from typing import Final
 NAME: Final = "xaas-test-cluster"
 ROOT: Final = Path(__file__).resolve().parents[2]
 OWN: Final = Path(__file__).resolve().parent
+CRDS: Final = ROOT / "crds"
 
 # 198.18.0.0/15 is set aside for tests of networks (RFC 2544): nobody's real address is hidden.
 HOST_ADDRESS: Final = "198.18.254.1"

@@ -20,6 +20,8 @@ from xaas_kube.words import Resource, path
 from xaas_local.evaluator import ProcessEvaluator
 from xaas_local.store import SqliteStore
 
+Made = AbstractAsyncContextManager[Store]
+
 
 @asynccontextmanager
 async def sqlite(folder: Path, clock: Clock) -> AsyncIterator[Store]:
@@ -33,26 +35,49 @@ async def memory(folder: Path, clock: Clock) -> AsyncIterator[Store]:
     yield MemoryStore(clock)
 
 
+STORES: dict[str, Callable[[Path, Clock], Made]] = {"memory": memory, "sqlite": sqlite}
+
+
+def kubernetes(access: Path, clock: Clock) -> Made:
+    """As the API uses it."""
+    return _kubernetes(access, clock, live_only=False)
+
+
+def kubernetes_operator(access: Path, clock: Clock) -> Made:
+    """As the operator uses it: records are watched, and what is put aside isn't."""
+    return _kubernetes(access, clock, live_only=True)
+
+
 @asynccontextmanager
-async def kubernetes(folder: Path, clock: Clock) -> AsyncIterator[Store]:
-    client = await KubeClient.connect(kubeconfig())
-    await empty_cluster(client)
-    store = KubernetesStore(client, clock)
+async def _kubernetes(access: Path, clock: Clock, *, live_only: bool) -> AsyncIterator[Store]:
+    client = await KubeClient.connect(access)
+    await _empty(client)
+    store = KubernetesStore(client, clock, live_only=live_only)
     await store.start_up()
     yield store
     await store.close()
     await client.close()
 
 
-@asynccontextmanager
-async def kubernetes_operator(folder: Path, clock: Clock) -> AsyncIterator[Store]:
-    client = await KubeClient.connect(kubeconfig())
-    await empty_cluster(client)
-    store = KubernetesStore(client, clock, live_only=True)
-    await store.start_up()
-    yield store
-    await store.close()
-    await client.close()
+async def _empty(client: KubeClient) -> None:
+    """Remove all of the product's objects; have the two namespaces that the suite names."""
+    for resource in Resource:
+        for item in (await client.get(path(resource, None)))["items"]:
+            meta = item["metadata"]
+            where = path(resource, meta["namespace"], meta["name"])
+            if meta.get("finalizers"):
+                item = await client.patch(where, {"metadata": {"finalizers": None}})
+            with contextlib.suppress(ApiError):  # it was being deleted already
+                await client.delete(where)
+    with contextlib.suppress(ApiError):  # it is there
+        await client.create("/api/v1/namespaces", {"metadata": {"name": "elsewhere"}})
+
+
+ON_KUBERNETES: dict[str, Callable[[Path, Clock], Made]] = {
+    "kubernetes": kubernetes,
+    "kubernetes-operator": kubernetes_operator,
+}
+"""Stores that need an API server; they are given the access to it."""
 
 
 @asynccontextmanager
@@ -63,32 +88,6 @@ async def process() -> AsyncIterator[Evaluator]:
     await evaluator.close()
 
 
-def kubeconfig() -> Path:
-    return Path("/var/lib/xaas-test-cluster/kubeconfig")
-
-
-async def empty_cluster(client: KubeClient) -> None:
-    """Remove all of the product's objects; have the two namespaces that the suite names."""
-    for resource in (Resource.RUNS, Resource.PIPELINES, Resource.TASKS, Resource.TASK_RUNS):
-        found = await client.get(path(resource, None))
-        for item in found["items"]:
-            meta = item["metadata"]
-            where = path(resource, meta["namespace"], meta["name"])
-            with contextlib.suppress(ApiError):
-                if meta.get("finalizers"):
-                    await client.patch(where, {"metadata": {"finalizers": None}})
-                await client.delete(where)
-    with contextlib.suppress(ApiError):
-        await client.create("/api/v1/namespaces", {"metadata": {"name": "elsewhere"}})
-
-
-STORES: dict[str, Callable[[Path, Clock], AbstractAsyncContextManager[Store]]] = {
-    "kubernetes": kubernetes,
-    "kubernetes-operator": kubernetes_operator,
-    "memory": memory,
-    "sqlite": sqlite,
-}
-
 EVALUATORS: dict[str, Callable[[], AbstractAsyncContextManager[Evaluator]]] = {"process": process}
 
 
@@ -98,12 +97,24 @@ def clock() -> VirtualClock:
     return VirtualClock()
 
 
-@pytest.fixture(params=sorted(STORES))
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """A test of a store on Kubernetes needs an API server, and is a test of a cluster by that."""
+    called = item.callspec.params if hasattr(item, "callspec") else {}
+    if isinstance(item, pytest.Function) and called.get("store") in ON_KUBERNETES:
+        item.fixturenames.append("api_server")
+
+
+@pytest.fixture(params=sorted([*STORES, *ON_KUBERNETES]))
 async def store(
     request: pytest.FixtureRequest, tmp_path: Path, clock: VirtualClock
 ) -> AsyncIterator[Store]:
     """An empty store."""
-    async with STORES[request.param](tmp_path, clock) as made:
+    name = request.param
+    if name in ON_KUBERNETES:
+        context = ON_KUBERNETES[name](request.getfixturevalue("api_server"), clock)
+    else:
+        context = STORES[name](tmp_path, clock)
+    async with context as made:
         yield made
 
 

@@ -208,7 +208,7 @@ class Store(Protocol):
 
     async def live_runs(self) -> Sequence[str]:
         """Uids of the runs that may still need something: not over, or being deleted, or with a
-        time to be removed at, or with an operation that waits."""
+        time to be removed at, or with an operation that waits; or over, and not put aside yet."""
 
     async def request(self, uid: str, request: Request) -> Run:
         """Ask for an operation. Raises NotFound, OperationPending. A known id changes nothing."""

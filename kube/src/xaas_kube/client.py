@@ -28,6 +28,13 @@ REQUEST_WITHIN: Final = 15.0
 SERVER_WITHIN: Final = 12
 """Seconds that the API server may work on a request: after `REQUEST_WITHIN` it surely gave up."""
 
+TRIES: Final = 5
+LONGEST_RETRY: Final = 3.0
+"""How often a request is sent that the API server has no time for, and seconds in between."""
+
+LONGEST_HANDSHAKE: Final = 1.0
+"""Seconds that whoever gives up a request waits for its connection to be made, and closed."""
+
 CONNECTIONS: Final = 100
 """Requests under way at once; more wait for their turn."""
 
@@ -94,10 +101,9 @@ class KubeClient:
     async def close(self) -> None:
         """Close all connections."""
         await self._api.close()  # type: ignore[no-untyped-call]
-        for _ in range(
-            3
-        ):  # a watch that was cut off: its socket is closed by the loop, a turn later
-            await asyncio.sleep(0.02)
+        # The sockets of watches that were cut off are closed by the loop, some turns later.
+        for _ in range(3):
+            await asyncio.sleep(0)
 
     async def get(self, path: str, params: Params | None = None, accept: str = JSON) -> Json:
         """An object, or a list."""
@@ -156,9 +162,18 @@ class KubeClient:
     ) -> Json:
         told = params if method == "GET" else {**(params or {}), "timeout": f"{SERVER_WITHIN}s"}
         call = _Call(method, path, told, body, content, accept)
-        async with self._response(call) as response:
-            found: Json = json.loads(await response.read())
-            return found
+        left = TRIES
+        while True:
+            left -= 1
+            try:
+                async with self._response(call) as response:
+                    found: Json = json.loads(await response.read())
+                    return found
+            except ApiError as error:
+                if error.code != 429 or left == 0:
+                    raise
+                # Nothing was done; the server has too much to do, and says when it may have less.
+                await asyncio.sleep(min(error.retry_after or 1.0, LONGEST_RETRY))
 
     @asynccontextmanager
     async def _response(self, call: "_Call") -> AsyncIterator[aiohttp.ClientResponse]:
@@ -169,21 +184,39 @@ class KubeClient:
             await self._api.update_params_for_auth(
                 headers, [], ["BearerToken"], call.path, call.method, call.body
             )
-            answer = await self._api.rest_client.request(  # type: ignore[no-untyped-call]
+            async with await self._sent(call, headers) as response:
+                if response.status >= 300:
+                    raise _error(response.status, await response.read())
+                try:
+                    yield response
+                finally:
+                    _cut_off(response)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            text = str(error) or type(error).__name__
+            raise Unreachable(f"the API server doesn't answer: {text}") from error
+
+    async def _sent(self, call: "_Call", headers: dict[str, str]) -> aiohttp.ClientResponse:
+        """The answer to a call, as soon as its head is here."""
+        request = asyncio.ensure_future(
+            self._api.rest_client.request(  # type: ignore[no-untyped-call]
                 call.method,
                 self._configuration.host + call.path + _query(call.params),
                 headers=headers,
                 body=call.body,
                 _request_timeout=call.timeout(),
             )
-            response: aiohttp.ClientResponse = answer.response
-            async with response:
-                if response.status >= 300:
-                    raise _error(response.status, await response.read())
-                yield response
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            text = str(error) or type(error).__name__
-            raise Unreachable(f"the API server doesn't answer: {text}") from error
+        )
+        try:
+            answer = await asyncio.shield(request)
+        except asyncio.CancelledError:
+            # A connection that is cut off while it is being made would stay open for a minute.
+            done, _ = await asyncio.wait([request], timeout=LONGEST_HANDSHAKE)
+            if done and request.exception() is None:
+                request.result().response.close()
+            request.cancel()
+            raise
+        response: aiohttp.ClientResponse = answer.response
+        return response
 
 
 @dataclass(frozen=True)
@@ -205,6 +238,13 @@ class _Call:
             sock_connect=REQUEST_WITHIN,
             sock_read=self.read_within,
         )
+
+
+def _cut_off(response: aiohttp.ClientResponse) -> None:
+    """Close the connection of a stream that isn't at its end: there is nobody to say good-bye to."""
+    connection = response.connection
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
 
 
 def _query(params: Params | None) -> str:

@@ -130,7 +130,8 @@ class JobLauncher:
     async def release(self, runner: RunnerKey) -> None:
         """See the port: Kubernetes removes a finished Job after a while, if it is told to."""
         for seen in self._seen.of(runner.run, (runner.ref, runner.side)):
-            if seen.finished and not seen.released:
+            over = all(pod.over for pod in self._seen.pods_of(seen.namespace, seen.name))
+            if over and not seen.released and not seen.deleting:
                 patch = {"spec": {"ttlSecondsAfterFinished": self._settings.keep_finished}}
                 await self._patch(jobs(seen.namespace, seen.name), seen.uid, patch, self._jobs)
 

@@ -26,6 +26,7 @@ class RecordCache:
         self._items: dict[str, dict[Key, Json]] = {}
         self._decoded: dict[str, tuple[str, Stored[TaskRecord]]] = {}
         self._places: dict[str, tuple[str, Key]] = {}
+        self._incomplete: set[str] = set()
 
     @contextmanager
     def own(self) -> Iterator[None]:
@@ -36,8 +37,10 @@ class RecordCache:
         finally:
             self._part = Part.RECORD
 
-    def of(self, run: str) -> dict[Key, Stored[TaskRecord]]:
-        """The records of a run."""
+    def of(self, run: str) -> dict[Key, Stored[TaskRecord]] | None:
+        """The records of a run; None if some of them may be missing here."""
+        if run in self._incomplete:
+            return None
         return {key: self._read(item) for key, item in self._items.get(run, {}).items()}
 
     def status(self, run: str, key: Key) -> dict[str, Any]:
@@ -48,6 +51,14 @@ class RecordCache:
     def items(self, run: str) -> list[Json]:
         """The objects of a run's task runs."""
         return list(self._items.get(run, {}).values())
+
+    def runs(self) -> list[str]:
+        """The runs of which there are records here."""
+        return list(self._items)
+
+    def complete(self, run: str) -> None:
+        """All records of a run are here from now on, or none of them is needed."""
+        self._incomplete.discard(run)
 
     def seen(self, item: Json) -> None:
         """See `informer.Sink`."""
@@ -66,6 +77,8 @@ class RecordCache:
         kept = self._items.get(run, {})
         if key in kept and kept[key]["metadata"]["uid"] == uid:
             del kept[key]
+            # Removed, or put aside: whoever decides about this run must ask for its records live.
+            self._incomplete.add(run)
         if not kept:
             self._items.pop(run, None)
         self._touched(Touch(run, self._part))

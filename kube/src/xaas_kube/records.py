@@ -42,7 +42,7 @@ class Records:
         return {
             key: Stored(record_objects.read(item), item["metadata"]["resourceVersion"])
             for item in items
-            if refs is None or (key := record_objects.key_of(item))[0] in refs
+            if (key := record_objects.key_of(item)) and (refs is None or key[0] in refs)
         }
 
     async def items(self, known: KnownRun) -> list[Json]:

@@ -27,21 +27,26 @@ log = logging.getLogger(__name__)
 
 
 class Retirement:
-    """Puts runs aside and takes them back; the sink of the informer of those put aside."""
+    """Puts runs aside and takes them back; the sink of the informer of those put aside.
+
+    The run goes first, and comes back last: one that isn't put aside has all its records in the
+    operator's watch, wherever a crash comes. What is left then of one that is, `tidy` puts aside.
+    """
 
     def __init__(self, client: KubeClient, runs: Runs, records: Records) -> None:
         self._client = client
         self._runs = runs
         self._records = records
         self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._places: dict[str, tuple[str, str]] = {}
+        self._lock = asyncio.Lock()
+        runs.elsewhere = self._places.get
         self.informer = Informer(
             client, path(Resource.RUNS, None), self, Label.OVER.value, metadata_only=True
         )
 
     async def retire(self, known: KnownRun) -> None:
-        """Put a run aside, and let go of it. The run comes last: until then it is done again."""
-        for item in await self._records.items(known):
-            await self._label(item, "true")
+        """Put a run aside, and let go of it. Raises Conflict if it was written meanwhile."""
         patch: Json = {
             "metadata": {
                 # Guarded: a wish that comes now must not be taken for one that was seen.
@@ -50,20 +55,37 @@ class Retirement:
                 "finalizers": None,
             }
         }
-        with contextlib.suppress(NotFound):
-            await self._runs.patch(known.uid, patch)
+        async with self._lock:
+            with contextlib.suppress(NotFound):
+                retired = await self._runs.patch(known.uid, patch)
+                self._places[known.uid] = (known.namespace, known.name)
+                self._runs.informer.forget(known.uid, int(retired["metadata"]["resourceVersion"]))
+            for item in await self._records.items(known):
+                await self._label(item, "true")
+
+    async def tidy(self) -> None:
+        """Put the records aside that were left behind when their run was."""
+        for uid in self._records.cache.runs():
+            if uid in self._places:
+                for item in self._records.cache.items(uid):
+                    await self._label(item, "true")
 
     async def revive(self, namespace: str, name: str) -> None:
         """Take a run back of which somebody wants something now."""
+        async with self._lock:
+            await self._revive(namespace, name)
+
+    async def _revive(self, namespace: str, name: str) -> None:
         where = path(Resource.RUNS, namespace, name)
         with translated(f"PipelineRun {name!r}"):
             uid = (await self._client.get(where))["metadata"]["uid"]
         selector = f"{Label.RUN}={uid}"
         for item in await list_all(self._client, path(Resource.TASK_RUNS, namespace), selector):
             await self._label(item, None)
-        # Its records are in the memory before anybody decides about it.
+        # Its records are in the memory, all of them, before anybody decides about it.
         for item in await list_all(self._client, path(Resource.TASK_RUNS, namespace), selector):
             self._records.informer.tell(item)
+        self._records.cache.complete(uid)
         patch = {
             "metadata": {
                 "uid": uid,
@@ -72,11 +94,12 @@ class Retirement:
             }
         }
         with translated(f"PipelineRun {name!r}"):
-            self._runs.informer.tell(await self._client.patch(where, patch))
+            self._runs.tell(await self._client.patch(where, patch))
 
     def seen(self, item: Json) -> None:
         """See `informer.Sink`."""
         meta = item["metadata"]
+        self._places[meta["uid"]] = (meta["namespace"], meta["name"])
         if str(meta.get("generation", "")) == meta["labels"].get(Label.OVER):
             return
         if "deletionTimestamp" in meta or meta["uid"] in self._under_way:
@@ -87,6 +110,7 @@ class Retirement:
 
     def gone(self, uid: str) -> None:
         """See `informer.Sink`. Deleted, or taken back."""
+        self._places.pop(uid, None)
 
     async def _take_back(self, namespace: str, name: str) -> None:
         while True:

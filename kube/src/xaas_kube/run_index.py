@@ -61,7 +61,7 @@ class RunIndex:
 
     def seen(self, item: Json) -> None:
         """See `informer.Sink`."""
-        now = _known(item)
+        now = known_run(item)
         before = self._runs.get(now.uid)
         texts = (item.get("status") or {}).get("log") or ()
         self._feed.add(now.uid, texts, 0 if before is None else before.logged)
@@ -81,10 +81,12 @@ class RunIndex:
             self._touched(Touch(uid, Part.REMOVED))
 
 
-def _known(item: Json) -> KnownRun:
+def known_run(item: Json) -> KnownRun:
+    """What is known of a run from its object."""
     meta, spec, status = item["metadata"], item["spec"], item.get("status") or {}
     state = status.get("state")
     deleting = "deletionTimestamp" in meta
+    retired = (meta.get("labels") or {}).get(Label.OVER)
     return KnownRun(
         uid=meta["uid"],
         namespace=meta["namespace"],
@@ -93,8 +95,9 @@ def _known(item: Json) -> KnownRun:
         generation=int(meta.get("generation") or 0),
         created=created(item),
         deleting=deleting,
-        retired=(meta.get("labels") or {}).get(Label.OVER),
+        retired=retired,
         live=state not in OVER
+        or retired is None  # nobody who crashed before it was put aside may forget to do so
         or deleting
         or spec.get("ttlAfterFinished") is not None
         or _waits(spec.get("operation"), status.get("operation")),

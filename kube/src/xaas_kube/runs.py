@@ -13,8 +13,11 @@ from xaas_kube.client import METADATA_LIST, Json, KubeClient
 from xaas_kube.errors import translated
 from xaas_kube.feed import ChangeFeed
 from xaas_kube.informer import PAGE, Informer
-from xaas_kube.run_index import KnownRun, RunIndex
-from xaas_kube.words import Resource, path
+from xaas_kube.run_index import KnownRun, RunIndex, known_run
+from xaas_kube.words import Label, Resource, path
+
+NOT_OVER: Final = f"!{Label.OVER}"
+"""Selects what wasn't put aside."""
 
 CATCH_UP: Final = 5
 CATCH_UP_PAUSE: Final = 0.003
@@ -22,17 +25,22 @@ CATCH_UP_PAUSE: Final = 0.003
 
 
 class Runs:
-    """The runs of the cluster, or those that `selector` selects."""
+    """The runs of the cluster; `live_only`: of them those that weren't put aside are watched."""
 
     def __init__(
         self,
         client: KubeClient,
         touched: Callable[[Touch], None],
         feed: ChangeFeed,
-        selector: str | None,
+        *,
+        live_only: bool,
     ) -> None:
         self._client = client
+        self._live_only = live_only
+        self.elsewhere: Callable[[str], tuple[str, str] | None] = lambda uid: None
+        """Namespace and name of a run that was put aside, by its uid."""
         self.index = RunIndex(touched, feed)
+        selector = NOT_OVER if live_only else None
         self.informer = Informer(client, path(Resource.RUNS, None), self.index, selector)
 
     def known(self, uid: str) -> KnownRun:
@@ -43,36 +51,60 @@ class Runs:
         return known
 
     async def find(self, uid: str) -> KnownRun:
-        """A run of which our watch may not have told yet. Raises NotFound."""
-        if self.index.get(uid) is None:
-            await self.catch_up(Resource.RUNS, None, self.informer)
-        return self.known(uid)
+        """A run, also one that was put aside, or of which our watch hasn't told yet.
+
+        Raises NotFound.
+        """
+        known = self.index.get(uid)
+        return known if known is not None else known_run(await self.read(uid))
 
     async def read(self, uid: str) -> Json:
         """The object of a run, live. Raises NotFound."""
-        known = await self.find(uid)
+        namespace, name = await self._place(uid)
         try:
             with translated(f"run {uid!r}"):
-                item = await self._client.get(path(Resource.RUNS, known.namespace, known.name))
+                item = await self._client.get(path(Resource.RUNS, namespace, name))
         except NotFound:
-            self.informer.forget(uid, known.version)
+            self._forget(uid)
             raise
         if item["metadata"]["uid"] != uid:
-            self.informer.forget(uid, known.version)
+            self._forget(uid)
             raise NotFound(f"there is no run {uid!r}")
-        self.informer.tell(item)
+        self.tell(item)
         return item
+
+    def tell(self, item: Json) -> None:
+        """Tell the informer of what was read or written, if it is one that is watched."""
+        if not self._live_only or Label.OVER not in (item["metadata"].get("labels") or {}):
+            self.informer.tell(item)
+
+    async def _place(self, uid: str) -> tuple[str, str]:
+        """Namespace and name of a run. Raises NotFound."""
+        found = self._seen(uid)
+        if found is None:
+            await self.catch_up(Resource.RUNS, None, self.informer)
+            found = self._seen(uid)
+        if found is None:
+            raise NotFound(f"there is no run {uid!r}")
+        return found
+
+    def _seen(self, uid: str) -> tuple[str, str] | None:
+        known = self.index.get(uid)
+        return self.elsewhere(uid) if known is None else (known.namespace, known.name)
+
+    def _forget(self, uid: str) -> None:
+        known = self.index.get(uid)
+        if known is not None:
+            self.informer.forget(uid, known.version)
 
     async def patch(self, uid: str, patch: Json) -> Json:
         """Change a run's object by a merge patch. Raises NotFound, Conflict."""
-        known = await self.find(uid)
+        namespace, name = await self._place(uid)
         # The uid is a guard: an object of the same name isn't this run.
         guarded = {**patch, "metadata": {**patch.get("metadata", {}), "uid": uid}}
         with translated(f"run {uid!r}"):
-            item = await self._client.patch(
-                path(Resource.RUNS, known.namespace, known.name), guarded
-            )
-        self.informer.tell(item)
+            item = await self._client.patch(path(Resource.RUNS, namespace, name), guarded)
+        self.tell(item)
         return item
 
     async def current(self, uid: str, version: str, *, live: bool) -> KnownRun:

@@ -167,7 +167,9 @@ def sight(job: SeenJob, pods: Collection[SeenPod]) -> Sighting:
             reason=pod.reason if pod.gone else Reason.NONE,
             message=pod.message if pod.gone else pod.trouble,
         )
-    held = job.finished and not job.released
+    # Before the Job itself has finished, too: it is kept until it is told how long, and a run isn't
+    # put aside before that.
+    held = not job.released and not job.deleting
     if pods:
         pod = next((each for each in pods if each.message), next(iter(pods)))
         reason = pod.reason

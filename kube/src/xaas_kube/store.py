@@ -52,10 +52,8 @@ from xaas_kube.plans import Plans
 from xaas_kube.records import Records
 from xaas_kube.retirement import Retirement
 from xaas_kube.run_index import KnownRun
-from xaas_kube.runs import Runs
-from xaas_kube.words import FINALIZER, Annotation, Label, Resource, path
-
-NOT_OVER: Final = f"!{Label.OVER}"
+from xaas_kube.runs import NOT_OVER, Runs
+from xaas_kube.words import FINALIZER, Annotation, Resource, path
 
 REMEMBERED_REQUESTS: Final = 20
 """Operations whose ids are known when they come again."""
@@ -74,8 +72,7 @@ class KubernetesStore:
         self._watches_records = live_only
         self._broadcast = Broadcast()
         self._feed = ChangeFeed(clock.now(), uuid.uuid4().hex[:8])
-        selector = NOT_OVER if live_only else None
-        self._runs = Runs(client, self._broadcast.send, self._feed, selector)
+        self._runs = Runs(client, self._broadcast.send, self._feed, live_only=live_only)
         self._records = Records(client, self._broadcast.send, NOT_OVER)
         self._plans = Plans(client)
         self._retirement = Retirement(client, self._runs, self._records)
@@ -98,6 +95,10 @@ class KubernetesStore:
         for informer, task in zip(informers, self._tasks, strict=True):
             await informer.until_synced(task)
         self._feed.settle()
+
+    async def tidy(self) -> None:
+        """Put aside what was left in the watches when a run was put aside. For the leader."""
+        await self._retirement.tidy()
 
     async def failed(self) -> None:
         """Wait until a watch ends, which none ever should, and raise its error."""
@@ -204,7 +205,7 @@ class KubernetesStore:
             raise KeyReused(
                 f"the Idempotency-Key {idempotency.key!r} came before, with another body"
             )
-        self._runs.informer.tell(item)
+        self._runs.tell(item)
         return run_objects.read(item)
 
     async def request(self, uid: str, request: Request) -> Run:
@@ -236,14 +237,14 @@ class KubernetesStore:
     async def mark_deleting(self, uid: str) -> Run:
         """See the port."""
         item = await self._runs.read(uid)
-        known = self._runs.known(uid)
+        known = await self._runs.find(uid)
         options = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
         with translated(f"run {uid!r}"):
             answer = await self._client.delete(
                 path(Resource.RUNS, known.namespace, known.name), options
             )
         if answer.get("kind") == "PipelineRun":
-            self._runs.informer.tell(answer)
+            self._runs.tell(answer)
             return run_objects.read(answer)
         # Nothing held it: it is gone already.
         self._runs.informer.forget(uid, known.version)
@@ -282,12 +283,14 @@ class KubernetesStore:
         self, uid: str, refs: Collection[str] | None = None
     ) -> dict[Key, Stored[TaskRecord]]:
         """See the port. All of a run's are those that were last seen; chosen ones are read live."""
-        known = self._runs.index.get(uid)
-        if known is None:
+        if refs is None and self._watches_records and self._runs.index.get(uid) is not None:
+            seen = self._records.cache.of(uid)
+            if seen is not None:
+                return seen
+        try:
+            return await self._records.read(await self._runs.find(uid), refs)
+        except NotFound:
             return {}
-        if refs is None and self._watches_records:
-            return self._records.cache.of(uid)
-        return await self._records.read(known, refs)
 
     # ------------------------------------------------- what the reconciler and the gateway write
 
@@ -329,7 +332,7 @@ class KubernetesStore:
             item = await self._runs.read(uid)
         except NotFound:
             return
-        known = self._runs.known(uid)
+        known = await self._runs.find(uid)
         where = path(Resource.RUNS, known.namespace, known.name)
         with contextlib.suppress(NotFound), translated(f"run {uid!r}"):
             if item["metadata"].get("finalizers"):

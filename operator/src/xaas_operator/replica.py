@@ -129,6 +129,7 @@ class Replica:
             readiness,
             EventRecorder(client, store),
             self._health,
+            store,
         )
         parts.keep(asyncio.create_task(leader.lead(place), name="leader"))
 
@@ -153,6 +154,7 @@ class Leader:
     readiness: Readiness
     recorder: EventRecorder
     health: Health
+    store: KubernetesStore
 
     async def lead(self, place: Place) -> None:
         """Wait for the Lease, then lead until it is lost. Raises Lost."""
@@ -164,6 +166,7 @@ class Leader:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.lease.keep())
                 group.create_task(self.launcher.failed())
+                group.create_task(self.store.tidy())
                 group.create_task(self.controller.run())
                 group.create_task(self.readiness.run())
                 group.create_task(self.recorder.run())

@@ -302,8 +302,9 @@ def effects(draft: Draft) -> None:
 
 def retire(draft: Draft) -> None:
     """A run that is over, and of which nothing lives or waits, needs no more looking after."""
-    waits = draft.facts.settings.ttl_after_finished is not None or draft.facts.request is not None
     decision, seen = draft.decision, draft.facts.sightings.values()
+    asked = draft.facts.request is not None and decision.reply is None
+    waits = draft.facts.settings.ttl_after_finished is not None or asked
     decision.retire = (
         draft.state in OVER
         and not draft.facts.deleting
