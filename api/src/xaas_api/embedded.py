@@ -113,7 +113,9 @@ class EmbeddedServer:
         # First of all: runners that outlived another server are waiting for it.
         await parts.serve("gateway", runners, listen_unix(data.gateway_socket))
         await asyncio.gather(ports.evaluator.start_up(), ports.launcher.start_up())
-        parts.keep(asyncio.create_task(Controller(ports, tokens, admission).run(), name="controller"))
+        parts.keep(
+            asyncio.create_task(Controller(ports, tokens, admission).run(), name="controller")
+        )
         api = create_app(Services(ports.store, admission, ports.logs), access)
         await stack.enter_async_context(api.running())
         users = Server(api, stop_within=STOP_WITHIN, web_sockets=True)

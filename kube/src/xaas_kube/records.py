@@ -39,11 +39,13 @@ class Records:
             items = await self._read_each(known, refs)
         else:
             items = await self.items(known)
-        return {
-            key: Stored(record_objects.read(item), item["metadata"]["resourceVersion"])
-            for item in items
-            if (key := record_objects.key_of(item)) and (refs is None or key[0] in refs)
-        }
+        found = {}
+        for item in items:
+            key = record_objects.key_of(item)
+            if refs is None or key[0] in refs:
+                version = item["metadata"]["resourceVersion"]
+                found[key] = Stored(record_objects.read(item), version)
+        return found
 
     async def items(self, known: KnownRun) -> list[Json]:
         """The objects of a run's task runs, live."""
