@@ -14,7 +14,7 @@ from uuid import uuid4
 import httpx
 import pytest
 from tests.cluster import places
-from tests.cluster.installed import Installed
+from tests.cluster.installed import Installed, undisturbed
 from tests.cluster.kubectl import Kubectl
 from tests.conformance.kit.gate import Gate, GateServer
 from tests.conformance.kit.rest import Patience, Rest
@@ -56,7 +56,7 @@ def gate(gate_server: GateServer) -> Iterator[Gate]:
 
 @pytest.fixture
 def server(installed: Installed, namespace: str) -> Iterator[Callable[[str], Rest]]:
-    """The REST API at an address, in the namespace of the test."""
+    """The REST API at an address, in the namespace of the test. It isn't restarted meanwhile."""
     made: list[Rest] = []
 
     def at(base_url: str) -> Rest:
@@ -65,7 +65,8 @@ def server(installed: Installed, namespace: str) -> Iterator[Callable[[str], Res
         made.append(rest)
         return rest
 
-    yield at
+    with undisturbed():
+        yield at
     for each in made:
         each.close()
 

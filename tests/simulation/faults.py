@@ -29,17 +29,24 @@ class Faults:
     @property
     def none(self) -> bool:
         """Whether nothing goes wrong."""
-        return self == Faults()
+        return self == type(self)()
+
+    @property
+    def strict(self) -> bool:
+        """Whether only one server acts at a time, dead servers' requests included."""
+        return self.servers == 1 and not self.zombie
 
 
 class Strike(NamedTuple):
     """One fault at one point of a play. Points are before and after each call through a port.
 
     `crash`: the server dies there. `lose`: the call fails there (before it, or after it was carried
-    out). `die`: the processes of the oldest live Job are killed.
+    out). `die`: the processes of the oldest live Job are killed. On Kubernetes, where a point is one
+    of an operator's requests, also `erase`: the oldest live Job is deleted by hand; `drain`: its pod
+    is; `relist`: all watches are too old; `lag`: what they tell is late.
     """
 
-    kind: Literal["crash", "lose", "die"]
+    kind: Literal["crash", "lose", "die", "erase", "drain", "relist", "lag"]
     at: int
 
 

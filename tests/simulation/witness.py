@@ -27,7 +27,7 @@ class Witness(Watcher):
         self._stage = stage
         # Where two act at once, or a dead server's request arrives, a second Job may be started:
         # the gateway turns its runner away.
-        self._strict = faults.servers == 1 and not faults.zombie
+        self._strict = faults.strict
         self._timed = not faults.skew
         self.oracle = RunOracle(facts, self._strict, self._timed)
         self.rows: dict[str, Row] = {}
@@ -126,7 +126,7 @@ class Witness(Watcher):
     def _check_over(self, row: Row) -> None:
         """I5: no runner that could still do something outlives its run."""
         for job in self.jobs.values():
-            record = row.records[job.order.ref, job.order.side].value
+            record = row.records[job.key.ref, job.key.side].value
             recorded = any(a.number == job.key.attempt and a.over for a in record.attempts)
             check(
                 not self._strict or recorded or not job.live,

@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 from tests.simulation.faults import Scenario, Strike
-from tests.simulation.rules import TaskFacts, check
+from tests.simulation.rules import RunFacts, TaskFacts, check
 from tests.simulation.server import Server, Surroundings
 from tests.simulation.weather import Weather
 from tests.simulation.witness import OVER, WatchedStore, Witness
@@ -21,8 +21,9 @@ from xaas_core.engine.history import History
 from xaas_core.engine.states import AT_REST, Operation, Reason
 from xaas_core.gateway import Gateway
 from xaas_core.models.objects import RunStatus
-from xaas_core.models.pipeline_run import Target
-from xaas_core.models.pipeline_task import RetriesSpec
+from xaas_core.models.pipeline import PipelineSpec
+from xaas_core.models.pipeline_run import PipelineRunSpec, Target
+from xaas_core.models.pipeline_task import PipelineTaskSpec, RetriesSpec
 from xaas_core.ports import (
     Conflict,
     Idempotency,
@@ -161,36 +162,21 @@ class World:
     # --- the play ---
 
     async def _define(self, changed: bool = False) -> None:
-        facts = self.scenario.run
-        for task in facts.tasks:
-            spec = builders.task_spec(
-                task.ref,
-                (True, True, True, True) if changed else task.undos,
-                start_timeout=f"{task.start_timeout}ms",
-                grace_period=f"{task.grace}ms",
-            )
+        tasks, pipeline = definitions(self.scenario.run, changed)
+        for spec in tasks:
             if changed:
                 await self.store.replace_definition(Kind.TASK, "default", spec, None)
             else:
                 await self.store.create_definition(Kind.TASK, "default", spec, None)
-        pipeline = builders.pipeline_spec(NAME, *(_entry(task) for task in facts.tasks))
         if changed:
             await self.store.delete_definition(Kind.PIPELINE, "default", NAME, None)
         await self.store.create_definition(Kind.PIPELINE, "default", pipeline, None)
 
     async def _create(self) -> None:
-        facts = self.scenario.run
         after = self.scenario.definitions_after
         if after == 0:
             await self._define()
-        spec = builders.run_spec(
-            NAME,
-            dict(facts.parameters),
-            auto_rollback=facts.auto_rollback,
-            on_abort=facts.on_abort,
-            timeout=f"{facts.timeout}ms" if facts.timeout is not None else None,
-            ttl_after_finished=f"{facts.ttl}ms" if facts.ttl is not None else None,
-        )
+        spec = run_of(self.scenario.run)
         request = Request("first", Operation.RUN) if self.scenario.begin else None
         if request is not None:
             self.witness.requests[request.id] = "run"
@@ -369,6 +355,34 @@ class World:
         mine = [each for each in logged.value if each.run == self.uid]
         check([each.sequence for each in mine] == list(range(1, len(mine) + 1)), "I8: gaps")
         check(tuple(each.change for each in mine) == row.history, "I8: the log differs")
+
+
+def definitions(
+    facts: RunFacts, changed: bool = False
+) -> tuple[list[PipelineTaskSpec], PipelineSpec]:
+    """The definitions of a run; `changed`: as somebody edits them when it is under way."""
+    tasks = [
+        builders.task_spec(
+            task.ref,
+            (True, True, True, True) if changed else task.undos,
+            start_timeout=f"{task.start_timeout}ms",
+            grace_period=f"{task.grace}ms",
+        )
+        for task in facts.tasks
+    ]
+    return tasks, builders.pipeline_spec(NAME, *(_entry(task) for task in facts.tasks))
+
+
+def run_of(facts: RunFacts) -> PipelineRunSpec:
+    """The run as its author writes it."""
+    return builders.run_spec(
+        NAME,
+        dict(facts.parameters),
+        auto_rollback=facts.auto_rollback,
+        on_abort=facts.on_abort,
+        timeout=f"{facts.timeout}ms" if facts.timeout is not None else None,
+        ttl_after_finished=f"{facts.ttl}ms" if facts.ttl is not None else None,
+    )
 
 
 def _entry(task: TaskFacts) -> Any:

@@ -170,7 +170,9 @@ class Leader:
                 group.create_task(self.controller.run())
                 group.create_task(self.readiness.run())
                 group.create_task(self.recorder.run())
-                group.create_task(run_shell(self.readiness, place.kubeconfig, place.take_signals))
+                group.create_task(
+                    run_shell(self.readiness, place.kubeconfig, place.identity, place.take_signals)
+                )
         except BaseExceptionGroup as failures:
             lost = failures.subgroup(Lost)
             if lost is not None:

@@ -16,7 +16,10 @@ from xaas_operator.readiness import Readiness
 
 
 async def run_shell(
-    readiness: Readiness, kubeconfig: Path | None, take_signals: Callable[[], object]
+    readiness: Readiness,
+    kubeconfig: Path | None,
+    identity: str,
+    take_signals: Callable[[], object],
 ) -> None:
     """Run kopf until cancelled. `take_signals` takes the process's signals back from it."""
     registry = kopf.OperatorRegistry()
@@ -31,6 +34,8 @@ async def run_shell(
                 settings=_settings(),
                 standalone=True,
                 clusterwide=True,
+                # By itself it would look for the name of a user, whom an image need not have.
+                identity=identity,  # type: ignore[arg-type]
                 ready_flag=ready,
             )
         )

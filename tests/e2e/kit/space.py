@@ -106,12 +106,15 @@ class Space:
     def define(self, name: str, nodes: Nodes) -> None:
         """A Pipeline and the PipelineTasks of its nodes, each called as the node is."""
         tasks = [
-            manifest("PipelineTask", ref, {**node.body(ref, "tests")}) for ref, node in nodes.items()
+            manifest("PipelineTask", ref, {**node.body(ref, "tests")})
+            for ref, node in nodes.items()
         ]
         entries = [node.place(ref, ref) for ref, node in nodes.items()]
         self.apply(*tasks, pipeline(name, *entries))
 
-    def start(self, nodes: Nodes, name: str = "r", operation: str | None = "run", **spec: Any) -> str:
+    def start(
+        self, nodes: Nodes, name: str = "r", operation: str | None = "run", **spec: Any
+    ) -> str:
         """A run of a pipeline of these nodes; gives the name of the run."""
         self.define(f"of-{name}", nodes)
         self.apply(run(name, f"of-{name}", operation, **spec))
@@ -152,14 +155,14 @@ class Space:
         found = self.items("pltr", f"--field-selector=spec.run.name={name}")
         return {(each["spec"]["ref"], each["spec"]["processType"]): each for each in found}
 
-    def wait(self, what: str, of: str, within: float = WITHIN) -> None:
+    def wait(self, what: str, *of: str, within: float = WITHIN) -> None:
         """`kubectl wait` until `what`, such as `condition=Ready`, holds."""
-        self("wait", f"--for={what}", of, f"--timeout={within:.0f}s")
+        self("wait", f"--for={what}", *of, f"--timeout={within:.0f}s")
 
     def wait_state(self, name: str, state: str, within: float = WITHIN) -> None:
         """Until a run is in a state."""
         try:
-            self.wait(f"jsonpath={{.status.state}}={state}", f"plr/{name}", within)
+            self.wait(f"jsonpath={{.status.state}}={state}", f"plr/{name}", within=within)
         except AssertionError as failure:
             raise AssertionError(f"{failure}\n{self.story(name)}") from None
 

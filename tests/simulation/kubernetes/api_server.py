@@ -54,9 +54,11 @@ class ApiServer:
         self._clock = clock
         self._chance = chance
         self.version = 100
+        self.cuts = 0
         self.floor = 0
         """Events up to this version are forgotten: a watch from before it is too old."""
         self._objects: dict[Place, Json] = {}
+        self._places: dict[str, Place] = {}  # by uid
         self.events: defaultdict[str, list[Event]] = defaultdict(list)
         self.listeners: list[Callable[[Event], None]] = []
         self.times: dict[int, float] = {}
@@ -76,7 +78,11 @@ class ApiServer:
 
     def by_uid(self, uid: str) -> Json | None:
         """An object, not to be changed."""
-        return next((i for i in self._objects.values() if i["metadata"]["uid"] == uid), None)
+        return self._objects[self._places[uid]] if uid in self._places else None
+
+    def resource_of(self, item: Json) -> str:
+        """The resource of an object."""
+        return self._place(item).resource
 
     def get(self, path: str, params: Any, accept: str) -> Json:
         """GET of an object or a list."""
@@ -108,7 +114,10 @@ class ApiServer:
             meta["continue"] = f"page-{len(self._pages)}"
             self._pages[meta["continue"]] = Page(rest, page.version)
         items = [{"metadata": item["metadata"]} for item in shown] if metadata_only else shown
-        return {"metadata": meta, "items": _copy(list(items)) or ([] if not metadata_only else None)}
+        return {
+            "metadata": meta,
+            "items": _copy(list(items)) or ([] if not metadata_only else None),
+        }
 
     # ----------------------------------------------------------------------------------- writing
 
@@ -232,14 +241,24 @@ class ApiServer:
         self.version += 1
         item["metadata"]["resourceVersion"] = str(self.version)
         self._objects[place] = item
+        self._places[item["metadata"]["uid"]] = place
         self._tell(Event(self.version, kind, place, item, before))
         return _copy(item)
 
     def _remove(self, place: Place, held: Json) -> None:
         before = self._objects.pop(place)
+        del self._places[before["metadata"]["uid"]]
         self.version += 1
         last = {**held, "metadata": {**held["metadata"], "resourceVersion": str(self.version)}}
         self._tell(Event(self.version, "DELETED", place, last, before))
+
+    def cut(self) -> None:
+        """All watches are too old, from now on."""
+        self.floor = self.version + 1
+        self.cuts += 1
+        for resource in list(self._waiting):
+            for waiting in self._waiting.pop(resource):
+                _settle(waiting)
 
     async def news(self, resource: str, seconds: float) -> None:
         """Wait for the next write to a resource, at most so many seconds."""
@@ -269,7 +288,7 @@ class ApiServer:
         return item
 
     def _place(self, item: Json) -> Place:
-        return next(place for place, held in self._objects.items() if held is item)
+        return self._places[item["metadata"]["uid"]]
 
 
 def _settle(waiting: "asyncio.Future[None]") -> None:

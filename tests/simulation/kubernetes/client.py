@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from contextvars import copy_context
 from typing import Any
 
 from tests.simulation.kubernetes.api_requests import Selector, place_of
@@ -65,9 +66,7 @@ class SimulatedClient:
 
     async def patch(self, path: str, body: Any, content_type: str = MERGE_PATCH) -> Json:
         """See KubeClient."""
-        return await self._send(
-            "PATCH", path, lambda: self._server.patch(path, body, content_type)
-        )
+        return await self._send("PATCH", path, lambda: self._server.patch(path, body, content_type))
 
     async def delete(self, path: str, options: Json | None = None) -> Json:
         """See KubeClient."""
@@ -92,10 +91,13 @@ class SimulatedClient:
         watch = _Watch(self._server, path, params, accept == METADATA)
         end, within = weather.watch_fate(name, label)
         loop = asyncio.get_running_loop()
-        ends_at = loop.time() + (within if end and self._crash else float(params["timeoutSeconds"] or 300))
+        ends_at = loop.time() + (
+            within if end and self._crash else float(params["timeoutSeconds"] or 300)
+        )
         arrives = bookmark = loop.time()
         while True:
             await self._alive()
+            watch.check()
             event = watch.next()
             if event is None:
                 until = min(ends_at, bookmark + BOOKMARK_EVERY)
@@ -154,7 +156,7 @@ class SimulatedClient:
 
     def _do(self, do: Callable[[], Json], fate: Fate, label: str) -> Json | ApiError | None:
         if fate.later is not None:
-            later(fate.later, lambda: self._quietly(do, label))
+            later(fate.later, lambda: self._quietly(do, label), copy_context())
         if not fate.done:
             return None
         try:
@@ -191,7 +193,7 @@ class SimulatedClient:
         if self._process.alive or not weather.may(weather.faults.zombie, label, "zombie"):
             return
         seconds = weather.chance.between(0.0, 3.0, label, "zombie")
-        later(seconds, lambda: self._quietly(do, label))
+        later(seconds, lambda: self._quietly(do, label), copy_context())
 
     def _quietly(self, do: Callable[[], Json], label: str) -> None:
         self._weather.note("late: %s", label)
@@ -216,6 +218,7 @@ class _Watch:
         self._events = server.events[self._place.resource]
         self._at = int(str(params["resourceVersion"]))
         self._told: list[Json] = []
+        self._cuts = server.cuts
         self.came = 0.0
         if self._at < server.floor:
             raise ApiError(410, "Expired", "too old resource version")
@@ -236,6 +239,11 @@ class _Watch:
                 return told
         self._at = max(self._at, self._server.version)
         return None
+
+    def check(self) -> None:
+        """Raise ApiError if this watch was cut off as too old."""
+        if self._cuts != self._server.cuts:
+            raise ApiError(410, "Expired", "too old resource version")
 
     def again(self) -> list[Json]:
         """Some of what was told, told again."""

@@ -40,7 +40,7 @@ class KubeFaults(Faults):
     @property
     def strict(self) -> bool:
         """Whether no request comes from a process that leads no more, or gave it up."""
-        return self.servers == 1 and not self.zombie and not self.late
+        return super().strict and not self.late
 
 
 class Crash(BaseException):
@@ -71,6 +71,12 @@ class KubeWeather:
         self.frozen_until = 0.0
         self.strikes: dict[str, Callable[[], None]] = {}
         self.note: Callable[..., None] = lambda *_: None
+
+    def calm(self) -> "KubeWeather":
+        """For those to whom nothing happens."""
+        calm = KubeWeather(self.chance, KubeFaults(), None)
+        calm.note = self.note
+        return calm
 
     def may(self, chance: float, *words: str) -> bool:
         """Whether it happens now."""

@@ -13,7 +13,7 @@ import asyncio
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Coroutine
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from typing import Any
 
 from xaas_core.testing.clock import EPOCH
@@ -35,6 +35,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._selector = self
         self._clock_resolution = 1e-6
         self.turns = 0
+        self.most = MOST_TURNS
         self.set_task_factory(_in_its_process)
 
     def time(self) -> float:
@@ -44,10 +45,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def select(self, timeout: float | None) -> list[Any]:
         """What asyncio calls to wait for the outside: only the time passes."""
         self.turns += 1
-        if self.turns > MOST_TURNS:
+        if self.turns > self.most:
             raise Stuck("I7: there is no end to it")
         if timeout is None:
-            raise Stuck("I7: nothing is left to come")
+            raise Stuck("nothing is left to come, not even a look at whether the play is over")
         self._now += max(timeout, 0.0)
         return []
 
@@ -144,10 +145,7 @@ class Chance:
         return chance > 0 and self.of(*words) < chance
 
 
-def later(seconds: float, action: Callable[[], None]) -> None:
-    """Do `action` in so many virtual seconds, outside of any process."""
-    token = _PROCESS.set(None)
-    try:
-        asyncio.get_running_loop().call_later(seconds, action)
-    finally:
-        _PROCESS.reset(token)
+def later(seconds: float, action: Callable[[], None], context: Context | None = None) -> None:
+    """Do `action` in so many virtual seconds: outside of any process, or as `context` has it."""
+    loop = asyncio.get_running_loop()
+    loop.call_later(seconds, action, context=context or Context())
