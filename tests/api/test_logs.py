@@ -195,7 +195,9 @@ class Away:
                 self._news.clear()
                 await self._news.wait()
 
-    async def read(self, runner: RunnerKey, step: int, offset: int) -> AsyncIterator[bytes]:
+    async def read(
+        self, runner: RunnerKey, step: int, offset: int, *, ended: bool = False
+    ) -> AsyncIterator[bytes]:
         """See the port."""
         self._asked += 1
         self._news.set()

@@ -47,6 +47,17 @@ class Installed:
         found = json.loads(chart.kubectl("get", "pods", *where))["items"]
         return [each for each in found if _stays(each)]
 
+    @staticmethod
+    def has_secret(name: str, key: str, value: str) -> None:
+        """Have a Secret in the namespace `default`."""
+        secret = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": name, "namespace": "default"},
+            "stringData": {key: value},
+        }
+        chart.kubectl("apply", "--filename=-", given=secret)
+
     def replicas(self) -> list[str]:
         """The base URL of each replica of the API."""
         return [f"http://{each['status']['podIP']}:8080" for each in self.pods("api")]
@@ -88,9 +99,10 @@ def install(session: str, service: str, runner: str) -> Installed:
     known = json.loads(state.read_text()) if state.exists() else {}
     is_there = bool(json.loads(chart.helm("list", f"--filter=^{chart.RELEASE}$", "--output=json")))
     if not is_there or known.get("session") != session:
-        ours = known.get("ours", False) or not is_there
-        state.write_text(json.dumps({"session": session, "ours": ours}))
+        now = {"ours": known.get("ours", False) or not is_there}
+        state.write_text(json.dumps(now))  # so that it goes, also if it doesn't come up
         chart.install(chart.image_values(service, runner))
+        state.write_text(json.dumps({**now, "session": session}))
     found = Installed(_address(), _token())
     _reach(found.base_url)
     return found

@@ -1,6 +1,7 @@
 """The conformance suite: the contract of docs/contract.md, held against a running server over REST.
 
     pytest tests/conformance                                     # starts an embedded server
+    pytest tests/conformance --on-cluster -n 6                   # the chart in the test cluster
     pytest tests/conformance --base-url http://host:8080 \\
         --callback-host 192.0.2.7 --time-scale 10                # any other server
 
@@ -22,6 +23,8 @@ ROOT = str(Path(__file__).resolve().parents[2])
 if ROOT not in sys.path:  # the suite's own modules, however pytest was started
     sys.path.insert(0, ROOT)
 
+from tests.cluster import places  # noqa: E402 (needs the path above)
+from tests.cluster.installed import Installed  # noqa: E402
 from tests.conformance.kit.events import EventLog  # noqa: E402 (needs the path above)
 from tests.conformance.kit.gate import Gate, GateServer  # noqa: E402
 from tests.conformance.kit.product import Product  # noqa: E402
@@ -34,6 +37,7 @@ HERE = Path(__file__).parent
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("conformance")
     group.addoption("--base-url", help="the server to test [XAAS_BASE_URL]; default: an own one")
+    group.addoption("--on-cluster", action="store_true", help="test the chart as helm installs it")
     group.addoption("--token", help="its bearer token [XAAS_TOKEN]")
     group.addoption("--callback-host", help="where scripts reach this machine [127.0.0.1]")
     group.addoption("--time-scale", type=float, help="stretches every deadline [1]")
@@ -56,22 +60,35 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def patience(pytestconfig: pytest.Config) -> Patience:
-    return Patience(float(setting(pytestconfig, "time_scale", "1")))
+def on_cluster(request: pytest.FixtureRequest) -> Installed | None:
+    """The product in the test cluster, if that is what is tested."""
+    if not request.config.getoption("on_cluster", default=False):
+        return None
+    found: Installed = request.getfixturevalue("installed")
+    return found
 
 
 @pytest.fixture(scope="session")
-def is_given(pytestconfig: pytest.Config) -> bool:
+def patience(pytestconfig: pytest.Config, on_cluster: Installed | None) -> Patience:
+    # A pod takes a second to start, and several tests share the machine.
+    usual = "1" if on_cluster is None else "10"
+    return Patience(float(setting(pytestconfig, "time_scale", usual)))
+
+
+@pytest.fixture(scope="session")
+def is_given(pytestconfig: pytest.Config, on_cluster: Installed | None) -> bool:
     """Whether the server is somebody else's: it can't be restarted, and nothing may stay behind."""
-    return bool(setting(pytestconfig, "base_url"))
+    return bool(setting(pytestconfig, "base_url")) or on_cluster is not None
 
 
 @pytest.fixture(scope="session")
 def base_url(
-    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+    pytestconfig: pytest.Config,
+    tmp_path_factory: pytest.TempPathFactory,
+    on_cluster: Installed | None,
 ) -> Iterator[str]:
     """The server: the one given, or an embedded one that lives as long as the session."""
-    given = setting(pytestconfig, "base_url")
+    given = on_cluster.base_url if on_cluster is not None else setting(pytestconfig, "base_url")
     if given:
         yield str(given)
         return
@@ -80,8 +97,13 @@ def base_url(
 
 
 @pytest.fixture(scope="session")
-def secret(pytestconfig: pytest.Config, is_given: bool) -> tuple[str, str, str]:
+def secret(
+    pytestconfig: pytest.Config, is_given: bool, on_cluster: Installed | None
+) -> tuple[str, str, str]:
     """Name, key and value of a secret that the server can give to scripts."""
+    if on_cluster is not None:
+        on_cluster.has_secret(*SECRET)
+        return SECRET
     given = setting(pytestconfig, "secret")
     if given:
         name, key, value = str(given).split("/", 2)
@@ -92,8 +114,14 @@ def secret(pytestconfig: pytest.Config, is_given: bool) -> tuple[str, str, str]:
 
 
 @pytest.fixture(scope="session")
-def rest(base_url: str, pytestconfig: pytest.Config, patience: Patience) -> Iterator[Rest]:
-    client = Rest(base_url, setting(pytestconfig, "token"), patience)
+def rest(
+    base_url: str,
+    pytestconfig: pytest.Config,
+    patience: Patience,
+    on_cluster: Installed | None,
+) -> Iterator[Rest]:
+    token = on_cluster.token if on_cluster is not None else setting(pytestconfig, "token")
+    client = Rest(base_url, token, patience)
     yield client
     client.close()
 
@@ -121,8 +149,11 @@ def event_log(rest: Rest) -> Iterator[EventLog]:
 
 
 @pytest.fixture(scope="session")
-def gate_server(pytestconfig: pytest.Config, patience: Patience) -> Iterator[GateServer]:
-    server = GateServer(str(setting(pytestconfig, "callback_host", "127.0.0.1")), patience)
+def gate_server(
+    pytestconfig: pytest.Config, patience: Patience, on_cluster: Installed | None
+) -> Iterator[GateServer]:
+    usual = "127.0.0.1" if on_cluster is None else places.HOST_ADDRESS
+    server = GateServer(str(setting(pytestconfig, "callback_host", usual)), patience)
     yield server
     server.close()
 

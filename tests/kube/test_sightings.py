@@ -90,7 +90,8 @@ def test_how_far_it_is(conditions: list[Any], pods: list[SeenPod], phase: Phase)
 def test_traces_are_held_until_they_are_released() -> None:
     assert sight(job(COMPLETE), []).held
     assert not sight(job(COMPLETE, ttl=60), []).held
-    assert not sight(job(), [pod("Succeeded", ended())]).held  # the Job doesn't know it yet
+    assert sight(job(), [pod("Succeeded", ended())]).held  # though the Job doesn't know it yet
+    assert not sight(job(deleting=True), [pod("Succeeded", ended())]).held
 
 
 def test_the_steps_that_are_gone_while_others_live() -> None:

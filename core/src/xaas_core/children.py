@@ -121,8 +121,10 @@ class Children:
                 key = RunnerKey(run.meta.uid, ref, side, attempt.number, attempt.launch)
                 name = runner_id(run.meta.uid, ref, side, attempt.number, attempt.launch)
                 for step in attempt.steps:
+                    ended = step.finished_at is not None or attempt.over
+                    log = self._logs.read(key, step.index, 0, ended=ended)
                     try:
-                        parts = [part async for part in self._logs.read(key, step.index, 0)]
+                        parts = [part async for part in log]
                     except LogGone:
                         continue  # what is left of the others is worth having
                     text = b"".join(parts)

@@ -369,9 +369,12 @@ class Evaluator(Protocol):
 class Logs(Protocol):
     """Where runners' logs are read."""
 
-    def read(self, runner: RunnerKey, step: int, offset: int) -> AsyncIterator[bytes]:
+    def read(
+        self, runner: RunnerKey, step: int, offset: int, *, ended: bool = False
+    ) -> AsyncIterator[bytes]:
         """What the log of a step holds from byte `offset` on; nothing if there is none yet.
 
+        `ended`: the step has ended, and all that it wrote is wanted, be it a moment later.
         Raises LogGone, before anything is read, if there was one. Raises Unavailable.
         """
 

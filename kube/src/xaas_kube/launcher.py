@@ -124,7 +124,8 @@ class JobLauncher:
         """See the port. An older runner of a task run is told as long as it lives."""
         known = self._where(run)
         if known is None:
-            raise Unavailable(f"it isn't known where the run {run} lies")
+            # Put aside, or gone: there is nothing to decide. If it comes (back), that is told.
+            raise NotFound(f"the run {run} isn't watched")
         return {(each.ref, each.side): await self._sight(known, each) for each in runners}
 
     async def release(self, runner: RunnerKey) -> None:
@@ -277,6 +278,8 @@ class JobLauncher:
             self._seen.explain_job(seen, text)
 
     def _changed(self, run: str) -> None:
+        if self._where(run) is None:
+            return  # it was put aside, and its Jobs go one after the other
         for changed in self._subscribers:
             changed(run)
 

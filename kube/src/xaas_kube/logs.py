@@ -1,15 +1,19 @@
 """Runners' logs on Kubernetes: read from their pods, for as long as these are there."""
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from typing import Final
 
 from xaas_core.ports import LogGone, RunnerKey, Unavailable
-from xaas_kube.client import ApiError, KubeClient, Unreachable
+from xaas_kube.client import ApiError, KubeClient, Params, Unreachable
 from xaas_kube.errors import translated
 from xaas_kube.jobs import job_name
 from xaas_kube.store import KubernetesStore
 from xaas_kube.words import pods
+
+ENDS_WITHIN: Final = 5.0
+"""Seconds that a container may take to end after its step."""
 
 KEPT_NAMES: Final = 1000
 """Runners whose pod's name is remembered: a log that is followed is read five times a second."""
@@ -23,21 +27,31 @@ class PodLogs:
         self._store = store
         self._names: OrderedDict[RunnerKey, str] = OrderedDict()
 
-    async def read(self, runner: RunnerKey, step: int, offset: int) -> AsyncIterator[bytes]:
-        """See the port. Ends where the log ends now: to follow it, read on from there."""
+    async def read(
+        self, runner: RunnerKey, step: int, offset: int, *, ended: bool = False
+    ) -> AsyncIterator[bytes]:
+        """See the port. Ends where the log ends now: to follow it, read on from there.
+
+        What a step has just written arrives a moment later at its node: of one that has ended the log
+        is followed until its container has ended, too.
+        """
         run = self._store.where(runner.run)
         if run is None:
             return
         name = await self._pod(run.namespace, runner)
         path = pods(run.namespace, name, "log")
+        wanted: Params = {"container": f"step-{step}", "follow": ended}
         skipped = 0
         try:
-            async for chunk in self._client.text(path, {"container": f"step-{step}"}):
-                # Kubernetes counts lines and times, no bytes: it is read from its beginning.
-                rest = chunk[max(0, offset - skipped) :]
-                skipped += len(chunk)
-                if rest:
-                    yield rest
+            async with asyncio.timeout(ENDS_WITHIN if ended else None):
+                async for chunk in self._client.text(path, wanted):
+                    # Kubernetes counts lines and times, no bytes: it is read from its beginning.
+                    rest = chunk[max(0, offset - skipped) :]
+                    skipped += len(chunk)
+                    if rest:
+                        yield rest
+        except TimeoutError:
+            return  # it stays for some reason; what it wrote is here
         except ApiError as error:
             if error.code == 404:
                 raise _gone(runner) from error

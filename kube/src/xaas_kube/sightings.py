@@ -18,6 +18,8 @@ STARTING: Final = frozenset({"ContainerCreating", "PodInitializing"})
 
 OUT_OF_MEMORY: Final = "OOMKilled"
 BACK_OFF: Final = "ImagePullBackOff"
+NEVER_STARTED: Final = "ContainerStatusUnknown"
+"""What is said of a container whose pod was deleted before it started."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,7 @@ def _why(status: Json, ended: dict[str, Any]) -> tuple[Reason, str]:
         if each["type"] == "DisruptionTarget" and each["status"] == "True":
             text = f"{each.get('reason', 'disrupted')}: {each.get('message', '')}"
             return Reason.RUNNER_LOST, text
+    ended = {name: how for name, how in ended.items() if how.get("reason") != NEVER_STARTED}
     for name, how in sorted(ended.items(), key=lambda pair: pair[1].get("finishedAt") or ""):
         step = name.removeprefix("step-")
         if how.get("reason") == OUT_OF_MEMORY:

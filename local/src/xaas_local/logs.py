@@ -24,7 +24,9 @@ class FileLogs:
     def __init__(self, data: DataDir) -> None:
         self._data = data
 
-    async def read(self, runner: RunnerKey, step: int, offset: int) -> AsyncIterator[bytes]:
+    async def read(
+        self, runner: RunnerKey, step: int, offset: int, *, ended: bool = False
+    ) -> AsyncIterator[bytes]:
         """See the port. Ends where the log ends now: to follow it, read on from there."""
         path = log_path(self._data, runner, step)
         while chunk := await asyncio.to_thread(_read_at, path, offset):

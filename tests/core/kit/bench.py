@@ -73,7 +73,9 @@ class KeptLogs:
         self.texts: dict[tuple[RunnerKey, int], bytes] = {}
         self.gone: set[tuple[RunnerKey, int]] = set()
 
-    async def read(self, runner: RunnerKey, step: int, offset: int) -> AsyncIterator[bytes]:
+    async def read(
+        self, runner: RunnerKey, step: int, offset: int, *, ended: bool = False
+    ) -> AsyncIterator[bytes]:
         """See `ports.Logs`."""
         if (runner, step) in self.gone:
             raise LogGone(f"the log of attempt {runner.attempt}, step {step} isn't kept any more")

@@ -34,7 +34,8 @@ RESET_AFTER = 0.3
 
 
 class SimulatedClient:
-    """Requests of `process`. `weather` None: nothing ever goes wrong. `crash`: end the process."""
+    """Requests of `process`. Those of one that has no `crash`, which ends it, are always answered;
+    its watches have the same troubles as all others."""
 
     def __init__(
         self,
@@ -47,6 +48,7 @@ class SimulatedClient:
         self._process = process
         self._weather = weather
         self._crash = crash
+        self._calm = weather.calm()
         self.sent: Counter[str] = Counter()
 
     async def close(self) -> None:
@@ -115,7 +117,7 @@ class SimulatedClient:
                 await asyncio.sleep(arrives - loop.time())
             await self._alive()
             yield event
-        await self._end(end if self._crash else "", quiet, watch)
+        await self._end(end, quiet, watch)
         if end == "repeats":
             for event in watch.again():
                 yield event
@@ -136,7 +138,8 @@ class SimulatedClient:
         await self._alive()
         label = f"{method} {path}"
         self._weather.note("%s", label)
-        fate = self._weather.fate(self._process.name, label)
+        weather = self._weather if self._crash is not None else self._calm
+        fate = weather.fate(self._process.name, label)
         await self._point(label)
         try:
             await asyncio.sleep(fate.before)

@@ -83,7 +83,7 @@ class LogReader:
             return
         (runner, step), before = place, self._offsets.get(place, 0)
         try:
-            async for chunk in self.services.logs.read(runner, step, before):
+            async for chunk in self.services.logs.read(runner, step, before, ended=over):
                 self._offsets[place] = self._offsets.get(place, 0) + len(chunk)
                 yield chunk
         except LogGone as error:

@@ -69,7 +69,7 @@ def _by_sighting(draft: Draft, key: Key, attempt: Attempt) -> Attempt | None:
         reason = seen.reason or Reason.INVALID_JOB
         return _end(attempt, draft.now, reason, Failure(reason, seen.message))
     if stop is not None and stop.reason is Reason.NOT_STARTED:
-        text = seen.message or attempt.trouble or "no step began within startTimeout"
+        text = attempt.trouble or seen.message or "no step began within startTimeout"
         return _end(attempt, draft.now, Reason.NOT_STARTED, Failure(Reason.NOT_STARTED, text))
     if seen.phase is Phase.OVER:
         return _lose(draft, attempt, seen)

@@ -292,12 +292,17 @@ def effects(draft: Draft) -> None:
                 draft.decision.wake(leaves_at)
             elif not newest or attempt.over or attempt.stop is not None:
                 draft.decision.ends.append(End(*key, seen.attempt, seen.launch, grace))
-        elif seen is not None and seen.held and attempt.over:
+        elif seen is not None and seen.held and (attempt.over or _is_withdrawn(attempt)):
             draft.decision.releases.append(Release(*key, attempt.number, attempt.launch))
         elif not attempt.over and attempt.stop is None and not attempt.begun:
             launch = Launch(*key, attempt.number, attempt.launch, attempt.order)
             draft.decision.launches.append(launch)
             draft.decision.wake(attempt.launched_at + draft.task(key).start_timeout)
+
+
+def _is_withdrawn(attempt: Attempt) -> bool:
+    """Whether an attempt will have no outcome: it was stopped before it began."""
+    return attempt.stop is not None and not attempt.begun
 
 
 def retire(draft: Draft) -> None:
