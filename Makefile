@@ -5,6 +5,8 @@
 PYTHON ?= python3 python3.13 python3.12 python3.11
 # make up ARGS='--port 9000', make test ARGS='-k rollback'
 ARGS ?=
+# Tests of conformance on a cluster that run side by side: they wait for pods, mostly.
+AT_ONCE ?= 6
 # How many random runs `make simulate` plays, beside the exhaustive ones.
 SEEDS ?= 1000
 
@@ -19,7 +21,7 @@ PINNED := --constraint constraints.txt --no-annotate --upgrade
 NOT_FAST := slow or simulation or conformance or e2e or cluster
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-fast lint generate verify bench simulate pins clean \
+.PHONY: help demo up test test-fast lint generate verify bench bench-cluster simulate pins clean \
     cluster-up cluster-prepare cluster-down demo-cluster images
 
 help:  ## list the targets
@@ -31,8 +33,12 @@ demo: $(READY)  ## run the 11-task tutorial, then the variant that fails and is 
 up: $(READY)  ## start the server on 127.0.0.1:8080
 	$(BIN)/xaas up $(ARGS)
 
+# All of it: the second line holds the contract of docs/contract.md against the chart in a cluster.
 test: $(READY)  ## run the tests of all levels and list what ran
 	$(BIN)/python -m pytest $(ARGS)
+ifeq ($(ARGS),)
+	$(BIN)/python -m pytest tests/conformance --on-cluster --numprocesses=$(AT_ONCE)
+endif
 
 test-fast: $(READY)  ## run the tests that need no server: under a minute
 	$(BIN)/python -m pytest -m 'not ($(NOT_FAST))' $(ARGS)
@@ -51,6 +57,9 @@ verify: lint  ## lint; do the generated files match their source, do the layers 
 
 bench: $(READY)  ## measure speed, with the bounds it is held to
 	$(BIN)/python -m benchmarks.run $(ARGS)
+
+bench-cluster: $(READY)  ## the same on the test cluster, against bare Jobs (make cluster-up first)
+	$(BIN)/python -m benchmarks.cluster $(ARGS)
 
 simulate: $(READY)  ## play SEEDS=1000 random runs with faults on a virtual clock
 	$(BIN)/python tests/simulation/run.py --seeds $(SEEDS) $(ARGS)

@@ -240,7 +240,7 @@ def namespace(kubectl: Kubectl) -> Iterator[str]:
     )
     kubectl("wait", "--for=create", "serviceaccount/default", f"--namespace={name}")
     yield name
-    kubectl("delete", "namespace", name, "--wait=false")
+    kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
 
 
 @pytest.fixture

@@ -13,12 +13,15 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from tests.cluster import places
-from tests.cluster.installed import Installed, undisturbed
+from tests.cluster import chart, places
+from tests.cluster.fixtures import Images
+from tests.cluster.installed import Installed, alone, undisturbed
 from tests.cluster.kubectl import Kubectl
+from tests.cluster.steps import locked
 from tests.conformance.kit.gate import Gate, GateServer
 from tests.conformance.kit.rest import Patience, Rest
-from tests.e2e.kit.space import Space
+from tests.e2e.kit.parts import Parts
+from tests.e2e.kit.space import Json, Space
 
 HERE: Final = Path(__file__).parent
 
@@ -34,9 +37,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def space(installed: Installed, kubectl: Kubectl, namespace: str) -> Space:
+def space(steady: None, kubectl: Kubectl, namespace: str) -> Space:
     """A namespace of its own, in a cluster with the product."""
     return Space(kubectl, namespace)
+
+
+@pytest.fixture
+def steady(request: pytest.FixtureRequest, installed: Installed) -> Iterator[None]:
+    """Nobody else stops parts of the product meanwhile; nor does anybody at all, but for a test that
+    asks for `parts`."""
+    with alone() if "parts" in request.fixturenames else undisturbed():
+        yield
+
+
+@pytest.fixture
+def parts(steady: None, images: Images, kubectl: Kubectl) -> Iterator[Parts]:
+    """The parts of the product, to be killed and stopped; this test has them for itself."""
+
+    def bring(values: Json) -> None:
+        chart.install(chart.image_values(images.service, images.runner), values)
+
+    found = Parts(kubectl, bring)
+    with locked("product"):  # nor does another run of the tests bring it up to date
+        try:
+            yield found
+        finally:
+            found.restore()
 
 
 @pytest.fixture(scope="session")
@@ -55,8 +81,9 @@ def gate(gate_server: GateServer) -> Iterator[Gate]:
 
 
 @pytest.fixture
-def server(installed: Installed, namespace: str) -> Iterator[Callable[[str], Rest]]:
-    """The REST API at an address, in the namespace of the test. It isn't restarted meanwhile."""
+def server(steady: None, installed: Installed, namespace: str) -> Iterator[Callable[[str], Rest]]:
+    """The REST API at an address, in the namespace of the test. It isn't restarted meanwhile, but by
+    the test itself."""
     made: list[Rest] = []
 
     def at(base_url: str) -> Rest:
@@ -65,8 +92,7 @@ def server(installed: Installed, namespace: str) -> Iterator[Callable[[str], Res
         made.append(rest)
         return rest
 
-    with undisturbed():
-        yield at
+    yield at
     for each in made:
         each.close()
 

@@ -5,9 +5,10 @@ import threading
 
 import pytest
 from tests.cluster import chart
-from tests.cluster.installed import Installed, alone, undisturbed
+from tests.cluster.installed import Installed, undisturbed
 from tests.conformance.kit.gate import Gate
 from tests.conformance.kit.plan import Nodes, node
+from tests.e2e.kit.parts import Parts
 from tests.e2e.kit.space import Space, run, until
 from tests.e2e.kit.stream import Receiver
 
@@ -65,30 +66,31 @@ def test_told_at_once(installed: Installed, space: Space, gate: Gate) -> None:
 
 
 @pytest.mark.slow
-def test_after_all_replicas_were_restarted(installed: Installed, space: Space, gate: Gate) -> None:
+def test_after_all_replicas_were_restarted(
+    parts: Parts, installed: Installed, space: Space, gate: Gate
+) -> None:
     """What happens while nobody tells of it is told afterwards."""
     nodes = {"a": node(gate.hold("a")), "b": node(after="a")}
     space.define("p", nodes)
-    with alone():
-        receiver = Receiver(lambda: installed.base_url, installed.token, space.name)
-        space.apply(*(run(f"r{number}", "p") for number in range(RUNS)))
-        gate.wait("a", RUNS)
-        uids = [each["metadata"]["uid"] for each in space.items("plr")]
-        for uid in uids:
-            receiver.wait(uid, "a do running", TOLD_WITHIN)
-        selector = f"app.kubernetes.io/instance={chart.RELEASE},app.kubernetes.io/component=api"
-        where = (f"--namespace={chart.NAMESPACE}", f"--selector={selector}")
-        deletion = threading.Thread(target=space.kubectl, args=("delete", "pods", *where))
-        deletion.start()
-        until("the old replicas are going", lambda: not installed.replicas())
-        gate.release("a")
-        for number in range(RUNS):
-            space.wait_state(f"r{number}", "complete")
-        deletion.join()
-        until("both replicas are back", lambda: len(installed.replicas()) >= 2)
-        for uid in uids:
-            receiver.wait(uid, "run complete", TOLD_WITHIN)
-        receiver.close()
+    receiver = Receiver(lambda: installed.base_url, installed.token, space.name)
+    space.apply(*(run(f"r{number}", "p") for number in range(RUNS)))
+    gate.wait("a", RUNS)
+    uids = [each["metadata"]["uid"] for each in space.items("plr")]
+    for uid in uids:
+        receiver.wait(uid, "a do running", TOLD_WITHIN)
+    selector = f"app.kubernetes.io/instance={chart.RELEASE},app.kubernetes.io/component=api"
+    where = (f"--namespace={chart.NAMESPACE}", f"--selector={selector}")
+    deletion = threading.Thread(target=space.kubectl, args=("delete", "pods", *where))
+    deletion.start()
+    until("the old replicas are going", lambda: not installed.replicas())
+    gate.release("a")
+    for number in range(RUNS):
+        space.wait_state(f"r{number}", "complete")
+    deletion.join()
+    until("both replicas are back", lambda: len(installed.replicas()) >= 2)
+    for uid in uids:
+        receiver.wait(uid, "run complete", TOLD_WITHIN)
+    receiver.close()
     assert receiver.troubles == []
     whole = ["run processing", "a do running", "a do succeeded"]
     whole += ["b do running", "b do succeeded", "run complete"]

@@ -195,6 +195,10 @@ class TestRuns:
         for number, uid in enumerate(made):
             writer, reader = (one, other) if number % 2 else (other, one)
             writer.delete("pipelineruns", uid, expect=202, force="true")
+            until(
+                "it is gone on both",
+                lambda: all(each.gone("pipelineruns", uid) for each in (writer, reader)),  # noqa: B023
+                pause=0.05,
+            )
             listed = [each["instance_id"] for each in reader.get("pipelineruns")["items"]]
-            assert uid not in listed
-        until("all are gone", lambda: not space.names("plr"))
+            assert listed == made[number + 1 :]

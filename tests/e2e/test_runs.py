@@ -85,8 +85,10 @@ def test_one_that_is_refused(space: Space, gate: Gate) -> None:
     assert answer["state"] == "processing"
     assert "processing" in answer["message"]
     assert "cancel" in answer["message"]
-    # The same id again is the same wish: answered already.
-    space.operate("r", "cancel", "too early")
+    # The same id can't be another wish.
+    again = '--patch={"spec":{"operation":{"name":"cancel","id":"too early"}}}'
+    told = space.refused("patch", "plr/r", "--type=merge", again)
+    assert "another operation needs another id" in told
     gate.release("a")
     space.wait("condition=Succeeded", "plr/r")
     assert space.status("r")["operation"] == answer

@@ -71,6 +71,10 @@ class Reconciler:
         """
         try:
             gathered = await self._gather(uid)
+            if gathered.run.meta.deleting and not gathered.plan.tasks:
+                # Never planned; or its plan, and its records, were removed before it was.
+                await self._remove(uid)
+                return None
             decision = await self._decide(gathered)
             await self._write(gathered, decision)
         except NotFound:
@@ -187,7 +191,8 @@ class Reconciler:
             for key, record in decision.records.items()
         ]
         plan = gathered.plan if gathered.new_plan else None
-        if plan is None and not records and status == run.status and not decision.changes:
+        is_new = status != run.status or run.unseen
+        if plan is None and not records and not is_new and not decision.changes:
             return
         # The status goes with every commit: it moves the run's version, so that of two servers
         # that decide at once one meets a Conflict, even where only records are written.
@@ -219,10 +224,13 @@ class Reconciler:
             runner = RunnerKey(uid, release.ref, release.side, release.attempt, release.launch)
             await launcher.release(runner)
         if decision.remove:
-            await launcher.forget(uid)
-            await self._ports.store.remove_run(uid)
+            await self._remove(uid)
         elif decision.retire:
             await self._ports.store.retire_run(uid)
+
+    async def _remove(self, uid: str) -> None:
+        await self._ports.launcher.forget(uid)
+        await self._ports.store.remove_run(uid)
 
 
 def _has_condition(plan: Plan, key: Key) -> bool:

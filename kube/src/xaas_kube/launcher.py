@@ -137,7 +137,21 @@ class JobLauncher:
                 await self._patch(jobs(seen.namespace, seen.name), seen.uid, patch, self._jobs)
 
     async def forget(self, run: str) -> None:
-        """See the port: Jobs and pods belong to the run, and go with it."""
+        """See the port: Jobs and pods belong to the run, and go with it.
+
+        Raises Unavailable while any of them lives: with the run's records gone (deleted in the
+        foreground, what a run owns goes first) nobody but us knows of it.
+        """
+        alive = [
+            seen
+            for seen in self._seen.of_run(run)
+            if any(not pod.over for pod in self._seen.pods_of(seen.namespace, seen.name))
+        ]
+        for seen in alive:
+            if not seen.deleting:
+                await self._delete(seen.namespace, seen.name)
+        if alive:
+            raise Unavailable(f"{len(alive)} runners of the run {run} are still being stopped")
         for memory in (self._refused, self._held_up):
             for runner in [each for each in memory if each.run == run]:
                 del memory[runner]

@@ -12,7 +12,8 @@ import logging
 from typing import Final
 
 from xaas_core.ports import NotFound, StoreError
-from xaas_kube.client import Json, KubeClient
+from xaas_kube import run_objects
+from xaas_kube.client import METADATA, Json, KubeClient
 from xaas_kube.errors import translated
 from xaas_kube.informer import Informer
 from xaas_kube.records import Records
@@ -22,6 +23,9 @@ from xaas_kube.words import FINALIZER, Label, Resource, path
 
 AGAIN: Final = 2.0
 """Seconds until a run is tried again that couldn't be taken back."""
+
+TIDY_EVERY: Final = 60.0
+"""Seconds between looks for records that were left in the watch; they are rare, and do no harm."""
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +56,7 @@ class Retirement:
                 # Guarded: a wish that comes now must not be taken for one that was seen.
                 "resourceVersion": str(known.version),
                 "labels": {Label.OVER.value: str(known.generation)},
-                "finalizers": None,
+                "finalizers": list(known.others),
             }
         }
         async with self._lock:
@@ -64,9 +68,24 @@ class Retirement:
                 await self._label(item, "true")
 
     async def tidy(self) -> None:
-        """Put the records aside that were left behind when their run was."""
-        for uid in self._records.cache.runs():
-            if uid in self._places:
+        """Put the records aside that were left behind when their run was. Until cancelled."""
+        while True:
+            for uid in self._records.cache.runs():
+                try:
+                    await self._tidy(uid)
+                except StoreError as error:
+                    log.warning("records of the run %s can't be put aside yet: %s", uid, error)
+            await asyncio.sleep(TIDY_EVERY)
+
+    async def _tidy(self, uid: str) -> None:
+        async with self._lock:
+            place = self._places.get(uid)
+            if place is None:
+                return
+            with translated("run"):
+                run = await self._client.get(path(Resource.RUNS, *place), accept=METADATA)
+            meta = run["metadata"]
+            if meta["uid"] == uid and Label.OVER in (meta.get("labels") or {}):
                 for item in self._records.cache.items(uid):
                     await self._label(item, "true")
 
@@ -78,19 +97,24 @@ class Retirement:
     async def _revive(self, namespace: str, name: str) -> None:
         where = path(Resource.RUNS, namespace, name)
         with translated(f"PipelineRun {name!r}"):
-            uid = (await self._client.get(where))["metadata"]["uid"]
+            item = await self._client.get(where)
+        if not _is_wanted(item["metadata"]):
+            return  # another one took it back already, and nothing is wanted of it any more
+        uid = item["metadata"]["uid"]
         selector = f"{Label.RUN}={uid}"
-        for item in await list_all(self._client, path(Resource.TASK_RUNS, namespace), selector):
-            await self._label(item, None)
+        for record in await list_all(self._client, path(Resource.TASK_RUNS, namespace), selector):
+            await self._label(record, None)
         # Its records are in the memory, all of them, before anybody decides about it.
-        for item in await list_all(self._client, path(Resource.TASK_RUNS, namespace), selector):
-            self._records.informer.tell(item)
+        for record in await list_all(self._client, path(Resource.TASK_RUNS, namespace), selector):
+            self._records.informer.tell(record)
         self._records.cache.complete(uid)
         patch = {
             "metadata": {
                 "uid": uid,
+                # Guarded: others may hold on to it, too, from now on, or let go of it.
+                "resourceVersion": item["metadata"]["resourceVersion"],
                 "labels": {Label.OVER.value: None},
-                "finalizers": [FINALIZER],
+                "finalizers": [*run_objects.finalizers_of_others(item), FINALIZER],
             }
         }
         with translated(f"PipelineRun {name!r}"):
@@ -100,9 +124,7 @@ class Retirement:
         """See `informer.Sink`."""
         meta = item["metadata"]
         self._places[meta["uid"]] = (meta["namespace"], meta["name"])
-        if str(meta.get("generation", "")) == meta["labels"].get(Label.OVER):
-            return
-        if "deletionTimestamp" in meta or meta["uid"] in self._under_way:
+        if not _is_wanted(meta) or meta["uid"] in self._under_way:
             return
         task = asyncio.create_task(self._take_back(meta["namespace"], meta["name"]))
         self._under_way[meta["uid"]] = task
@@ -129,3 +151,10 @@ class Retirement:
         patch = {"metadata": {"uid": meta["uid"], "labels": {Label.OVER.value: value}}}
         with contextlib.suppress(NotFound), translated("task run"):
             await self._client.patch(where, patch)
+
+
+def _is_wanted(meta: Json) -> bool:
+    """Whether a run that was put aside has been given a wish since then."""
+    retired = (meta.get("labels") or {}).get(Label.OVER)
+    wish = retired is not None and retired != str(meta.get("generation", ""))
+    return wish and "deletionTimestamp" not in meta

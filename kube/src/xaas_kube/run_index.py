@@ -20,7 +20,8 @@ from xaas_kube.words import Annotation, Label
 
 @dataclass(frozen=True)
 class KnownRun:
-    """A run as it was last seen. `version` counts; `shown` are the fields that its status has."""
+    """A run as it was last seen. `version` counts; `shown` are the fields that its status has;
+    `others` are finalizers that aren't ours."""
 
     uid: str
     namespace: str
@@ -35,6 +36,7 @@ class KnownRun:
     shown: frozenset[str]
     conditions: tuple[Json, ...]
     logged: int
+    others: tuple[str, ...]
     run: Run
 
     @property
@@ -72,7 +74,11 @@ class RunIndex:
             or before.deleting != now.deleting
             or before.retired != now.retired
         )
-        self._touched(Touch(now.uid, Part.SPEC if spec else Part.STATUS))
+        if spec:
+            self._touched(Touch(now.uid, Part.SPEC))
+        # Both may come in one: a live read tells of all that was written since.
+        if not spec or now.logged > (0 if before is None else before.logged):
+            self._touched(Touch(now.uid, Part.STATUS))
 
     def gone(self, uid: str) -> None:
         """See `informer.Sink`."""
@@ -105,6 +111,7 @@ def known_run(item: Json) -> KnownRun:
         shown=frozenset(status),
         conditions=tuple(status.get("conditions") or ()),
         logged=len(status.get("log") or ()),
+        others=tuple(run_objects.finalizers_of_others(item)),
         run=run_objects.read(item, history=False),
     )
 

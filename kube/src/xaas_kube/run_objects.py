@@ -73,6 +73,11 @@ def asked(item: Json) -> list[str]:
     return [*text.split(), *([str(now.get("id"))] if now else [])]
 
 
+def finalizers_of_others(item: Json) -> list[str]:
+    """Who else holds on to a run's object: theirs aren't ours to take off."""
+    return [each for each in item["metadata"].get("finalizers") or () if each != FINALIZER]
+
+
 def target_of(item: Json) -> Target:
     """What a run executes."""
     labels = item["metadata"].get("labels") or {}
@@ -92,6 +97,8 @@ def read(item: Json, *, history: bool = True) -> Run:
         status_in(shown),
         changes,
         problem,
+        unseen=bool(shown)
+        and shown.get("observedGeneration") != item["metadata"].get("generation"),
     )
 
 

@@ -26,6 +26,10 @@ class SeenRunners:
         found = self._by_task_run.get((run, key), {}).values()
         return sorted(found, key=lambda job: (job.attempt, job.launch))
 
+    def of_run(self, run: str) -> list[SeenJob]:
+        """The Jobs of all task runs of a run."""
+        return [job for job in self._jobs.values() if job.run == run]
+
     def pods_of(self, namespace: str, job: str) -> list[SeenPod]:
         """The pods of a Job."""
         return list(self._by_job.get((namespace, job), {}).values())

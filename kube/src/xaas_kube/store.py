@@ -17,6 +17,7 @@ import uuid
 from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Final
 
+from xaas_core.admission import Refused
 from xaas_core.engine.facts import Key, Request
 from xaas_core.engine.plan import Plan
 from xaas_core.engine.records import TaskRecord
@@ -237,17 +238,17 @@ class KubernetesStore:
     async def mark_deleting(self, uid: str) -> Run:
         """See the port."""
         item = await self._runs.read(uid)
-        known = await self._runs.find(uid)
+        meta = item["metadata"]
         options = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
         with translated(f"run {uid!r}"):
             answer = await self._client.delete(
-                path(Resource.RUNS, known.namespace, known.name), options
+                path(Resource.RUNS, meta["namespace"], meta["name"]), options
             )
         if answer.get("kind") == "PipelineRun":
             self._runs.tell(answer)
             return run_objects.read(answer)
         # Nothing held it: it is gone already.
-        self._runs.informer.forget(uid, known.version)
+        self._runs.informer.forget(uid, int(meta["resourceVersion"]))
         return run_objects.read(item)
 
     # ------------------------------------------------------------------------------- reading runs
@@ -332,16 +333,18 @@ class KubernetesStore:
             item = await self._runs.read(uid)
         except NotFound:
             return
-        known = await self._runs.find(uid)
-        where = path(Resource.RUNS, known.namespace, known.name)
+        meta = item["metadata"]
+        where = path(Resource.RUNS, meta["namespace"], meta["name"])
         with contextlib.suppress(NotFound), translated(f"run {uid!r}"):
-            if item["metadata"].get("finalizers"):
-                patch = {"metadata": {"uid": uid, "finalizers": None}}
-                item = await self._client.patch(where, patch)
+            if FINALIZER in (meta.get("finalizers") or ()):
+                version = meta["resourceVersion"]
+                others = run_objects.finalizers_of_others(item)
+                guarded = {"uid": uid, "resourceVersion": version, "finalizers": others}
+                item = await self._client.patch(where, {"metadata": guarded})
             if "deletionTimestamp" not in item["metadata"]:
                 options = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
                 await self._client.delete(where, options)
-        self._runs.informer.forget(uid, known.version)
+        self._runs.informer.forget(uid, int(meta["resourceVersion"]))
 
     # ---------------------------------------------------------------------------- what was written
 
@@ -386,17 +389,25 @@ class KubernetesStore:
         guard = {"op": "replace", "path": "/metadata/resourceVersion"}
         guard["value"] = writes.run.meta.resource_version
         where = path(Resource.RUNS, known.namespace, known.name, "status")
-        with translated(f"run {known.uid!r}"):
-            item = await self._client.patch(where, [guard, *patch], JSON_PATCH)
-        self._runs.informer.tell(item)
+        try:
+            with translated(f"run {known.uid!r}"):
+                item = await self._client.patch(where, [guard, *patch], JSON_PATCH)
+        except Refused:
+            # A field to remove isn't there: that is found out before the version is looked at.
+            await self._runs.current(known.uid, guard["value"], live=True)
+            raise
+        self._runs.tell(item)
 
     async def _hold(self, known: KnownRun) -> None:
         """Hold on to a run that was made with kubectl, before anything is started for it."""
         item = await self._runs.read(known.uid)
+        version = item["metadata"]["resourceVersion"]
+        if version != str(known.version):
+            raise Conflict(f"the run {known.uid} was written meanwhile")
         held = item["metadata"].get("finalizers") or []
         if FINALIZER in held:
             return
-        metadata: Json = {"finalizers": [*held, FINALIZER]}
+        metadata: Json = {"finalizers": [*held, FINALIZER], "resourceVersion": version}
         category = await self._category(known.namespace, item["spec"].get("name") or "")
         if category is not None:
             metadata["annotations"] = {Annotation.CATEGORY.value: category}

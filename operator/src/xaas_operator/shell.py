@@ -7,7 +7,9 @@ of one event costs more than a millisecond of CPU. docs/decisions/ says more.
 import asyncio
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import kopf
 
@@ -46,10 +48,21 @@ async def run_shell(
 
 def _log_in(registry: kopf.OperatorRegistry, kubeconfig: Path | None) -> None:
     if kubeconfig is None:
-        kopf.on.login(registry=registry)(kopf.login_with_service_account)
+        kopf.on.login(registry=registry)(_as_service_account)
     else:
         os.environ["KUBECONFIG"] = str(kubeconfig)  # the only way to tell kopf
         kopf.on.login(registry=registry)(kopf.login_with_kubeconfig)
+
+
+def _as_service_account(settings: kopf.OperatorSettings, **_: Any) -> kopf.ConnectionInfo | None:
+    """As the pod's account, at the address that the pod was given: kopf by itself looks for a name,
+    so that without a name service the operator would end again and again."""
+    found: kopf.ConnectionInfo | None = kopf.login_with_service_account(settings=settings)
+    if found is None:
+        return None
+    host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
+    address = f"[{host}]" if ":" in host else host
+    return replace(found, server=f"https://{address}:{port}")
 
 
 def _settings() -> kopf.OperatorSettings:

@@ -38,6 +38,7 @@ from xaas_core.ports import Conflict, RunnerKey, Unavailable
 from xaas_core.testing.scripted import Act, GatewayAway, Watcher
 from xaas_kube import run_objects
 from xaas_kube.client import Json
+from xaas_kube.words import Label
 
 LONGEST = 6 * 3600.0
 """Virtual seconds in which a run must come to rest once faults have stopped."""
@@ -306,8 +307,9 @@ class KubeWorld:
         status = run.get("status") or {}
         state = status.get("state", "pending")
         if state in OVER and self.scenario.run.ttl is None:
-            left = run["metadata"].get("finalizers") or not run["metadata"].get("labels")
-            return "it isn't put aside" if left else ""
+            meta = run["metadata"]
+            aside = (meta.get("labels") or {}).get(Label.OVER) == str(meta["generation"])
+            return "" if aside and not meta.get("finalizers") else "it isn't put aside"
         missing = status.get("reason") == "DefinitionMissing"
         waits = missing and self.scenario.definitions_after is None
         if state in AT_REST or (state == "pending" and (status.get("planned") or waits)):
@@ -401,14 +403,14 @@ class KubeWorld:
         """I8: whoever reads the changes has got every one."""
         logged = len((run.get("status") or {}).get("log") or ())
         for _ in range(1_200):
-            if self.reader.read.get(self.users.uid, 0) == logged:
+            if self.reader.read.get(self.users.uid, 0) == logged or self.witness.removed:
                 return
             await asyncio.sleep(LOOK_EVERY)
         check(False, "I8: %s of %d changes came", self.reader.read, logged)
 
     async def _check_idle(self) -> None:
         """A run that is over is let go of, and costs nothing but renewed watches."""
-        await asyncio.sleep(10.0)
+        await asyncio.sleep(150.0)  # by then every watch that was dead is seen to be
         run = self.users.run
         assert run is not None
         self.judge.check_over(run)

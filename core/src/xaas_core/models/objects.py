@@ -79,7 +79,8 @@ class Run:
 
     `request` is the newest operation that was asked for; it waits while `status.reply` answers
     another id. `history` is empty where a list of runs was asked for. `problem` says why a run that
-    got past the API isn't valid; such a run never starts.
+    got past the API isn't valid; such a run never starts. `unseen`: its spec was written after its
+    status, which is to say so once it was looked at.
     """
 
     meta: Meta
@@ -89,6 +90,7 @@ class Run:
     status: RunStatus = RunStatus()
     history: tuple[Change, ...] = ()
     problem: str = ""
+    unseen: bool = False
 
     @property
     def pending_request(self) -> Request | None:
