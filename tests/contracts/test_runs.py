@@ -256,14 +256,14 @@ async def test_live_runs_are_those_that_need_something(store: Store) -> None:
     await store.request(asked.meta.uid, Request("1", Operation.ROLLBACK))
     over = {states[RunState.COMPLETE], states[RunState.CANCELLED]}
     for uid in over:
-        await store.retire_run(uid)
-        await store.retire_run(uid)
+        await store.retire_run(await store.get_run(uid))
+        await store.retire_run(await store.get_run(uid))
     others = {run.meta.uid for run in (expiring, deleted, asked)}
     assert set(await store.live_runs()) == set(states.values()) - over | others
     answered = await store.get_run(asked.meta.uid)
     reply = Reply("1", Operation.ROLLBACK, False, RunState.COMPLETE, "no")
     await move(store, answered, RunState.COMPLETE, reply)
-    await store.retire_run(asked.meta.uid)
+    await store.retire_run(await store.get_run(asked.meta.uid))
     await store.remove_run(deleted.meta.uid)
     rest = {expiring.meta.uid}
     assert set(await store.live_runs()) == set(states.values()) - over | rest

@@ -5,7 +5,7 @@ The reason is told where one looks first, in the task run, by kubectl and by RES
 
 import pytest
 from tests.conformance.kit.gate import Gate
-from tests.conformance.kit.plan import Nodes, node
+from tests.conformance.kit.plan import Nodes, Step, multi, node
 from tests.conformance.kit.rest import Rest
 from tests.e2e.kit.space import Json, Space, until
 
@@ -108,8 +108,12 @@ INVALID: dict[str, tuple[Json, str]] = {
         {"resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}},
         "must be less than or equal to cpu limit",
     ),
-    "a Secret's name that can't be one": ({"secrets": needs("No Such Name!")}, "secret"),
-    "an image's name that can't be one": ({"image": " "}, "image"),
+    "a secret that is no file's name": (
+        {"secrets": [{"name": "../s", "secret": "s", "key": "k"}]},
+        "must not contain '..'",
+    ),
+    "a resource that there can't be": ({"resources": {"limits": {"foo": "1"}}}, "foo"),
+    "more steps than a Job has room for": ({"steps": 3000}, "too large"),
 }
 
 
@@ -117,9 +121,11 @@ INVALID: dict[str, tuple[Json, str]] = {
 def test_a_job_that_is_refused(space: Space, rest: Rest, gate: Gate, flaw: str) -> None:
     """Asking again wouldn't help: it has failed, retries or not, and what was done is undone."""
     further, word = INVALID[flaw]
+    steps = [Step()] * further.get("steps", 1)
+    more = {key: held for key, held in further.items() if key != "steps"}
     nodes: Nodes = {
         "before": node(undo=gate.note("undo")),
-        "a": node(after="before", retries={"limit": 3}, **further),
+        "a": multi(*steps, after="before", retries={"limit": 3}, **more),
     }
     space.start(nodes)
     space.wait_state("r", "cancelled")
@@ -135,6 +141,8 @@ HELD_UP: dict[str, tuple[Json, tuple[str, ...]]] = {
     "no image": ({"image": "localhost/nowhere:none"}, ("ErrImagePull", "ImagePullBackOff")),
     "no node": ({"resources": {"requests": {"cpu": "1000"}}}, ("Insufficient cpu",)),
     "no Secret": ({"secrets": needs("missing")}, ('secret "missing" not found',)),
+    "no image's name": ({"image": " "}, ("InvalidImageName",)),
+    "no Secret's name": ({"secrets": needs("No Such!")}, ('secret "No Such!" not found',)),
 }
 
 

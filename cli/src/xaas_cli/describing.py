@@ -107,6 +107,10 @@ def describe_run(out: Console, api: Api, run: Json, tasks: Sequence[Json]) -> No
     out.print(
         table(("REF", "TASK", "", "DO", "ATTEMPTS", "TIME", "", "UNDO", "TIME"), _rows(tasks))
     )
+    for task in tasks:
+        if task["message"]:
+            which = f"{tame(task['ref'])} ({task['process_type']})"
+            out.print(Text(f"Waiting: {which}: {tame(task['message'])}", "yellow"), soft_wrap=True)
     sources = _Sources(api)
     for task in tasks:
         if task["status"] == Status.FAILED:

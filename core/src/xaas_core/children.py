@@ -1,6 +1,7 @@
 """Child runs: what a script's `PipelineRun` and `SDKRunner` ask of the gateway."""
 
 import hashlib
+from collections.abc import AsyncIterator
 
 from xaas_core.admission import Admission, Refused
 from xaas_core.engine.facts import Request
@@ -28,6 +29,9 @@ DECIDE_WITHIN = 10.0
 
 LONGEST_WAIT = 30.0
 """Seconds that a call is held open; the runner asks again."""
+
+LONGEST_LOG = 256 * 1024
+"""Bytes of a step's log that a script is given: all of them go through the gateway's memory."""
 
 KINDS = {"pipeline": Target.PIPELINE, "task": Target.TASK}
 
@@ -124,12 +128,21 @@ class Children:
                     ended = step.finished_at is not None or attempt.over
                     log = self._logs.read(key, step.index, 0, ended=ended)
                     try:
-                        parts = [part async for part in log]
+                        text = await _beginning(log, LONGEST_LOG)
                     except LogGone:
                         continue  # what is left of the others is worth having
-                    text = b"".join(parts)
                     lines[f"{name}.step-{step.index}"] = text.decode(errors="replace").splitlines()
         return lines
+
+
+async def _beginning(log: AsyncIterator[bytes], longest: int) -> bytes:
+    """What a log begins with; one that goes on says so in its last line."""
+    text = b""
+    async for part in log:
+        text += part
+        if len(text) > longest:
+            return text[:longest] + b"\n(it goes on)"
+    return text
 
 
 def at_rest(run: Run) -> bool:

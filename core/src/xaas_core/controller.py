@@ -65,6 +65,8 @@ class Controller:
             except Conflict:
                 # Somebody else got on: decide again from what they wrote. It may take a moment
                 # until that is seen here.
+                if pause >= LONGEST_PAUSE:
+                    return pause  # others wait for this worker
                 await asyncio.sleep(pause)
                 pause = min(max(2 * pause, FIRST_PAUSE), LONGEST_PAUSE)
                 continue

@@ -219,10 +219,11 @@ class Store(Protocol):
     async def mark_deleting(self, uid: str) -> Run:
         """The reconciler will stop and remove it. Raises NotFound."""
 
-    async def retire_run(self, uid: str) -> None:
+    async def retire_run(self, run: Run) -> None:
         """The run is over, and no runner of it is left: put it aside, so that it costs nothing.
 
-        Idempotent. An operation that is asked for later takes it back.
+        Idempotent. An operation that is asked for later takes it back. May raise Conflict if the run
+        isn't in this version any more.
         """
 
     async def remove_run(self, uid: str) -> None:

@@ -15,7 +15,7 @@ from xaas_core.engine.history import History
 from xaas_core.engine.params import MAX_BYTES, Conflict, Inputs, conflicts, encode, size
 from xaas_core.engine.plan import Plan
 from xaas_core.engine.records import Failure, TaskRecord, Verdict
-from xaas_core.engine.states import Reason, RunState, Side
+from xaas_core.engine.states import ENDED, Reason, RunState, Side
 from xaas_core.models.fields import optional_milliseconds
 from xaas_core.models.objects import Run, RunStatus, RunWarning, Summary
 from xaas_core.planner import NotPlannable, make_plan
@@ -35,7 +35,12 @@ CONDITIONS_AT_ONCE = 4
 """Conditions, of up to a second each, that are evaluated before what is decided is written."""
 
 REPLAN_AFTER = 1_000
-"""Milliseconds until a run whose definitions are missing looks for them again."""
+REPLAN_AT_LEAST_EVERY = 30_000
+"""Milliseconds until a run whose definitions are missing looks for them again; the longer it waits
+already, the more seldom it looks."""
+
+MAX_WARNINGS = 100
+"""Warnings that a run carries: enough to see what is wrong, not enough to be a burden."""
 
 
 class Gathered:
@@ -83,7 +88,9 @@ class Reconciler:
         if decision.questions:
             decision.wake(self._ports.clock.now())
         if gathered.missing is not None and _is_pending(decision) and not decision.remove:
-            decision.wake(self._ports.clock.now() + REPLAN_AFTER)
+            now = self._ports.clock.now()
+            age = now - gathered.run.meta.created_at
+            decision.wake(now + min(max(age // 10, REPLAN_AFTER), REPLAN_AT_LEAST_EVERY))
         return decision.wake_at
 
     async def _gather(self, uid: str) -> Gathered:
@@ -93,9 +100,12 @@ class Reconciler:
         gathered = Gathered(run, plan or Plan(run.spec.name, ()), {})
         if plan is None:
             # One that was cancelled before it was planned needs no plan any more.
-            gathered.planned = not run.history and await self._make_plan(gathered)
+            wanted = not run.history and not run.meta.deleting
+            gathered.planned = wanted and await self._make_plan(gathered)
             return gathered
         gathered.records = await store.records(uid)
+        if _behind(run, gathered.records):
+            gathered.records = await store.records(uid, set(plan.by_ref))
         # Runners are looked at after the records were read: whatever a runner reports before it is
         # seen to be gone is either in the records or makes the guarded write fail.
         runners = [
@@ -226,11 +236,28 @@ class Reconciler:
         if decision.remove:
             await self._remove(uid)
         elif decision.retire:
-            await self._ports.store.retire_run(uid)
+            await self._ports.store.retire_run(run)
 
     async def _remove(self, uid: str) -> None:
         await self._ports.launcher.forget(uid)
         await self._ports.store.remove_run(uid)
+
+
+def _behind(run: Run, records: Mapping[Key, Stored[TaskRecord]]) -> bool:
+    """Whether these records are older than the run's history, which follows from them.
+
+    A store may give all records of a run as it last saw them. Chosen ones are read live.
+    """
+    for change in run.history:
+        if change.ref is None or change.side is None or change.attempt == 0:
+            continue
+        stored = records.get((change.ref, change.side))
+        last = stored.value.last if stored is not None else None
+        if last is None or last.number < change.attempt:
+            return True
+        if change.state in ENDED and last.number == change.attempt and not last.over:
+            return True
+    return False
 
 
 def _has_condition(plan: Plan, key: Key) -> bool:
@@ -243,7 +270,9 @@ def _is_pending(decision: Decision) -> bool:
 
 
 def _warn(gathered: Gathered, found: list[Conflict]) -> None:
-    for conflict in found:
+    for conflict in found[:MAX_WARNINGS]:
+        if len(gathered.warnings) >= MAX_WARNINGS:
+            return
         warning = RunWarning("ParamsConflict", conflict.message(), conflict.path, conflict.refs)
         if warning not in gathered.warnings:
             gathered.warnings.append(warning)

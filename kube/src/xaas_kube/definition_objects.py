@@ -84,8 +84,9 @@ def age(item: Json) -> tuple[str, bool, str]:
 def created(item: Json) -> str:
     """When it was made, to be sorted as text."""
     meta = item["metadata"]
-    told = (meta.get("annotations") or {}).get(Annotation.CREATED)
-    return times.sortable(told or meta["creationTimestamp"])
+    told = (meta.get("annotations") or {}).get(Annotation.CREATED, "")
+    # An annotation can be written by anybody: only what looks like ours counts.
+    return times.sortable(told if times.is_precise(told) else meta["creationTimestamp"])
 
 
 def version(item: Json) -> str:

@@ -107,7 +107,7 @@ class DefinitionStore:
             if known is not None:
                 return objects.read(kind, known)
         if await self._holder(kind, namespace, spec.name) is not None:
-            raise AlreadyExists(f"there is a {kind} {spec.name!r} already")
+            return await self._made_before(kind, namespace, spec, idempotency)
         own = definition_name(spec.name)
         # Its own place may be taken by an object that claims another name.
         for name in (own, f"{own[:240]}-{digest('aside', spec.name)}"):
@@ -119,11 +119,20 @@ class DefinitionStore:
                     made = await self._client.create(path(objects.RESOURCES[kind], namespace), body)
             except AlreadyExists:
                 if await self._holder(kind, namespace, spec.name) is not None:
-                    raise
+                    return await self._made_before(kind, namespace, spec, idempotency)
                 continue
             self._informers[kind].tell(made)
             return objects.read(kind, made)
         raise AlreadyExists(f"the places of {kind} {spec.name!r} are taken by other objects")
+
+    async def _made_before(
+        self, kind: Kind, namespace: str, spec: DefinitionSpec, idempotency: Idempotency | None
+    ) -> Definition[DefinitionSpec]:
+        """The object of that name, if the same POST made it a moment ago. Raises AlreadyExists."""
+        known = None if idempotency is None else await self._recall(kind, namespace, idempotency)
+        if known is None or objects.name_of(known) != spec.name:
+            raise AlreadyExists(f"there is a {kind} {spec.name!r} already")
+        return objects.read(kind, known)
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Definition[DefinitionSpec]:
         """Raises NotFound, also for an object that isn't valid: nobody can use it."""

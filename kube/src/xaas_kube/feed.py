@@ -13,7 +13,6 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Final
 
 from xaas_core.engine.history import Change
@@ -97,6 +96,7 @@ class ChangeFeed:
         self._first = 0  # number of the first entry that is kept
         self._numbers: dict[tuple[str, int], int] = {}
         self._gone: set[str] = set()
+        self._told: dict[str, int] = {}
         self._oldest = started - KEPT_FOR
         self._waiting: list[Entry] | None = []
         self.floor = 0
@@ -104,8 +104,11 @@ class ChangeFeed:
 
     def add(self, run: str, texts: Sequence[str], known: int) -> None:
         """A run's log is now `texts`; `known` of them were told before."""
+        known = max(known, self._told.get(run, 0))  # it may have been put aside, and taken back
+        self._gone.discard(run)
         if len(texts) <= known:
             return
+        self._told[run] = len(texts)
         new = entries(run, texts, known)
         if self._waiting is None:
             self._append(new)
@@ -141,7 +144,8 @@ class ChangeFeed:
         else:
             start = self._since(cursor.at - SLACK if cursor.kind != "l" else cursor.at)
         found: list[Logged] = []
-        for entry in islice(self._entries, start, None):
+        for position in range(start, len(self._entries)):
+            entry = self._entries[position]
             if entry.run not in self._gone:
                 cursor = self._after(entry)
                 found.append(Logged(str(cursor), entry.run, entry.sequence, entry.change))
@@ -170,7 +174,10 @@ class ChangeFeed:
                 self.floor = max(self.floor, entry.at + 1)
             del self._entries[:surplus]
             self._first += surplus
-            self._gone &= {entry.run for entry in self._entries}
+            kept = {entry.run for entry in self._entries}
+            for run in self._gone - kept:
+                self._told.pop(run, None)
+            self._gone &= kept
 
 
 def replay(every: Iterable[Entry], cursor: Cursor, limit: int) -> list[Logged]:

@@ -115,6 +115,10 @@ class Informer:
         if running.done():
             running.result()
 
+    async def refresh(self) -> None:
+        """List now, and tell what the watch may not have told yet. Raises ApiError, Unreachable."""
+        await self._list()
+
     def tell(self, item: Json) -> bool:
         """Tell of an object that was just written: its watch event then is no news.
 

@@ -94,6 +94,8 @@ class JobLauncher:
         run = self._where(order.run)
         if run is None or self._job(runner) is not None or runner in self._refused:
             return
+        # Whether it is made is not known from here on, whatever the answer is.
+        self._absent.discard(runner)
         try:
             made = await self._create(order, run)
         except ApiError as error:
@@ -102,7 +104,6 @@ class JobLauncher:
         except Unreachable as error:
             raise Unavailable(str(error)) from error
         self._held_up.pop(runner, None)
-        self._absent.discard(runner)
         self._jobs.tell(made)
 
     async def end(self, runner: RunnerKey, grace: int) -> None:
@@ -142,14 +143,9 @@ class JobLauncher:
         Raises Unavailable while any of them lives: with the run's records gone (deleted in the
         foreground, what a run owns goes first) nobody but us knows of it.
         """
-        alive = [
-            seen
-            for seen in self._seen.of_run(run)
-            if any(not pod.over for pod in self._seen.pods_of(seen.namespace, seen.name))
-        ]
-        for seen in alive:
-            if not seen.deleting:
-                await self._delete(seen.namespace, seen.name)
+        alive = self._seen.alive(run)
+        for namespace, name in {(pod.namespace, pod.job) for pod in alive}:
+            await self._delete(namespace, name)
         if alive:
             raise Unavailable(f"{len(alive)} runners of the run {run} are still being stopped")
         for memory in (self._refused, self._held_up):
@@ -181,7 +177,6 @@ class JobLauncher:
         """Raises Unavailable for what may pass and says nothing of this Job."""
         if error.code in (400, 422):
             self._refused[runner] = error.message
-            self._absent.discard(runner)
             self._changed(runner.run)
         elif error.code in (403, 404):  # a quota that is used up; a namespace that is being deleted
             self._held_up[runner] = error.message
@@ -293,7 +288,7 @@ class JobLauncher:
 
     def _changed(self, run: str) -> None:
         if self._where(run) is None:
-            return  # it was put aside, and its Jobs go one after the other
+            return  # it was put aside, and what is left of its Jobs is nobody's business
         for changed in self._subscribers:
             changed(run)
 

@@ -99,9 +99,13 @@ class Records:
                 "value": record_objects.status(record, change, before),
             },
         ]
-        with translated(_named(record)):
-            where = path(Resource.TASK_RUNS, known.namespace, name)
-            return await self._client.patch(where, patch, JSON_PATCH)
+        where = path(Resource.TASK_RUNS, known.namespace, name)
+        try:
+            with translated(_named(record)):
+                return await self._client.patch(where, patch, JSON_PATCH)
+        except NotFound:
+            # The run is there: so it is being removed, from below. What is so is to be seen anew.
+            raise Conflict(f"the {_named(record)} is gone") from None
 
     async def _read_each(self, known: KnownRun, refs: Collection[str]) -> list[Json]:
         async def read(ref: str, side: Side) -> Json | None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from xaas_core.ports import Conflict, NotFound, Touch
-from xaas_kube.client import METADATA_LIST, Json, KubeClient
+from xaas_kube.client import JSON, METADATA_LIST, Json, KubeClient
 from xaas_kube.errors import translated
 from xaas_kube.feed import ChangeFeed
 from xaas_kube.informer import PAGE, Informer
@@ -83,10 +83,20 @@ class Runs:
         found = self._seen(uid)
         if found is None:
             await self.catch_up(Resource.RUNS, None, self.informer)
-            found = self._seen(uid)
+            found = self._seen(uid) or await self._look_for(uid)
         if found is None:
             raise NotFound(f"there is no run {uid!r}")
         return found
+
+    async def _look_for(self, uid: str) -> tuple[str, str] | None:
+        """Where a run lies of which the watch hasn't told: a watch can be dead for a minute.
+
+        A runner that is told that its run is gone would drop its result.
+        """
+        for item in await list_all(self._client, path(Resource.RUNS, None), accept=METADATA_LIST):
+            if item["metadata"]["uid"] == uid:
+                return (item["metadata"]["namespace"], item["metadata"]["name"])
+        return None
 
     def _seen(self, uid: str) -> tuple[str, str] | None:
         known = self.index.get(uid)
@@ -140,14 +150,16 @@ class Runs:
         return await list_all(self._client, path(Resource.RUNS, None))
 
 
-async def list_all(client: KubeClient, where: str, selector: str | None = None) -> list[Json]:
+async def list_all(
+    client: KubeClient, where: str, selector: str | None = None, accept: str = JSON
+) -> list[Json]:
     """All objects of a list, page by page."""
     params: dict[str, Any] = {"limit": PAGE, "labelSelector": selector}
     items: list[Json] = []
     while True:
         with translated("list"):
-            found = await client.get(where, params)
-        items += found["items"]
+            found = await client.get(where, params, accept)
+        items += found["items"] or ()  # null, where an empty list of metadata is meant
         params["continue"] = found["metadata"].get("continue")
         if not params["continue"]:
             return items

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from xaas_core.engine.facts import Key
 from xaas_kube.client import Json
-from xaas_kube.sightings import SeenJob, SeenPod, read_job, read_pod
+from xaas_kube.sightings import SeenJob, SeenPod, is_ours, read_job, read_pod
 
 
 class SeenRunners:
@@ -21,14 +21,15 @@ class SeenRunners:
         self.jobs = _Sink(self._job_seen, self._job_gone)
         self.pods = _Sink(self._pod_seen, self._pod_gone)
 
-    def of(self, run: str, key: Key) -> list[SeenJob]:
-        """The Jobs of a task run, the oldest launch first."""
+    def of(self, run: str, key: Key, namespace: str | None = None) -> list[SeenJob]:
+        """The Jobs of a task run (in its namespace, if one is given), the oldest launch first."""
         found = self._by_task_run.get((run, key), {}).values()
-        return sorted(found, key=lambda job: (job.attempt, job.launch))
+        here = [job for job in found if namespace in (None, job.namespace)]
+        return sorted(here, key=lambda job: (job.attempt, job.launch))
 
-    def of_run(self, run: str) -> list[SeenJob]:
-        """The Jobs of all task runs of a run."""
-        return [job for job in self._jobs.values() if job.run == run]
+    def alive(self, run: str) -> list[SeenPod]:
+        """The pods of a run that aren't over, be their Jobs there or not."""
+        return [pod for pod in self._pods.values() if pod.run == run and not pod.over]
 
     def pods_of(self, namespace: str, job: str) -> list[SeenPod]:
         """The pods of a Job."""
@@ -59,6 +60,8 @@ class SeenRunners:
             self._keep_job(replace(known, trouble=trouble))
 
     def _job_seen(self, item: Json) -> None:
+        if not is_ours(item):
+            return
         job = read_job(item)
         before = self._jobs.get(job.uid)
         self._keep_job(job if before is None else replace(job, trouble=before.trouble))

@@ -10,11 +10,15 @@ from typing import Any, Final
 
 from xaas_core.engine.facts import Key, Phase, Sighting
 from xaas_core.engine.states import Reason, Side
+from xaas_core.names import runner_id
 from xaas_kube.client import Json
 from xaas_kube.words import Annotation, Label
 
 STARTING: Final = frozenset({"ContainerCreating", "PodInitializing"})
 """Why a container waits in the ordinary course of things."""
+
+STEP: Final = "step-"
+"""What the names of our containers begin with; the step's index follows."""
 
 OUT_OF_MEMORY: Final = "OOMKilled"
 BACK_OFF: Final = "ImagePullBackOff"
@@ -61,6 +65,26 @@ class SeenPod:
     trouble: str = ""
 
 
+def is_ours(item: Json) -> bool:
+    """Whether a Job that has our labels was made by us, for the run that it names.
+
+    Labels can be written by anybody, in any namespace.
+    """
+    meta = item["metadata"]
+    labels, annotations = meta.get("labels") or {}, meta.get("annotations") or {}
+    owners = {
+        each.get("uid")
+        for each in meta.get("ownerReferences") or ()
+        if each.get("kind") == "PipelineRun" and each.get("controller")
+    }
+    try:
+        side, numbers = Side(labels[Label.SIDE]), (labels[Label.ATTEMPT], labels[Label.LAUNCH])
+        name = runner_id(labels[Label.RUN], annotations[Annotation.REF], side, *map(int, numbers))
+    except (KeyError, ValueError):
+        return False
+    return labels[Label.RUN] in owners and meta["name"] == name
+
+
 def read_job(item: Json) -> SeenJob:
     """A Job of ours. Raises KeyError or ValueError for one that only looks like it."""
     meta, spec, status = item["metadata"], item["spec"], item.get("status") or {}
@@ -92,7 +116,10 @@ def read_job(item: Json) -> SeenJob:
 def read_pod(item: Json, before: SeenPod | None) -> SeenPod:
     """A pod of ours, which looked like `before`. Raises KeyError for one that only looks like it."""
     meta, status = item["metadata"], item.get("status") or {}
-    containers = status.get("containerStatuses") or ()
+    # Others may be put into a pod by the cluster (a mesh's); whether they run is of no interest.
+    containers = [
+        each for each in status.get("containerStatuses") or () if each["name"].startswith(STEP)
+    ]
     ended = {each["name"]: each["state"]["terminated"] for each in containers if _has_ended(each)}
     phase = status.get("phase")
     reason, message = _why(status, ended)
@@ -110,7 +137,7 @@ def read_pod(item: Json, before: SeenPod | None) -> SeenPod:
         created=meta["creationTimestamp"],
         over=phase in ("Succeeded", "Failed") or _all_ended(item, ended),
         started=any("waiting" not in (each.get("state") or {}) for each in containers),
-        gone=frozenset(int(name.removeprefix("step-")) for name in ended),
+        gone=frozenset(int(name.removeprefix(STEP)) for name in ended),
         reason=reason,
         message=message,
         trouble=trouble,
@@ -122,7 +149,8 @@ def _has_ended(container: Json) -> bool:
 
 
 def _all_ended(item: Json, ended: Collection[str]) -> bool:
-    return bool(ended) and len(ended) == len(item["spec"]["containers"])
+    steps = [each for each in item["spec"]["containers"] if each["name"].startswith(STEP)]
+    return bool(ended) and len(ended) == len(steps)
 
 
 def _why(status: Json, ended: dict[str, Any]) -> tuple[Reason, str]:
@@ -136,7 +164,7 @@ def _why(status: Json, ended: dict[str, Any]) -> tuple[Reason, str]:
             return Reason.RUNNER_LOST, text
     ended = {name: how for name, how in ended.items() if how.get("reason") != NEVER_STARTED}
     for name, how in sorted(ended.items(), key=lambda pair: pair[1].get("finishedAt") or ""):
-        step = name.removeprefix("step-")
+        step = name.removeprefix(STEP)
         if how.get("reason") == OUT_OF_MEMORY:
             return Reason.OUT_OF_MEMORY, f"step {step} was killed: it was out of memory"
         if how.get("exitCode"):

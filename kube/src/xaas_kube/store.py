@@ -97,8 +97,18 @@ class KubernetesStore:
             await informer.until_synced(task)
         self._feed.settle()
 
+    async def refresh(self) -> None:
+        """See what was written until now, whatever the watches have told. Raises Unavailable.
+
+        For a new leader: the one before it decided what its own memory may not have yet, and a
+        watch can be dead for a minute before that is noticed.
+        """
+        with translated("list"):
+            await self._runs.informer.refresh()
+            await self._records.informer.refresh()
+
     async def tidy(self) -> None:
-        """Put aside what was left in the watches when a run was put aside. For the leader."""
+        """Take runs back that are wanted, and put aside what was left behind. For the leader."""
         await self._retirement.tidy()
 
     async def failed(self) -> None:
@@ -321,11 +331,14 @@ class KubernetesStore:
         """See the port."""
         await self._records.report(await self._runs.find(uid), record, version)
 
-    async def retire_run(self, uid: str) -> None:
+    async def retire_run(self, run: Run) -> None:
         """See the port."""
-        known = self._runs.index.get(uid)
-        if known is not None and known.retired is None:
-            await self._retirement.retire(known)
+        known = self._runs.index.get(run.meta.uid)
+        if known is None or known.retired is not None:
+            return
+        if str(known.version) != run.meta.resource_version:
+            raise Conflict(f"the run {run.meta.uid} was written meanwhile")
+        await self._retirement.retire(known)
 
     async def remove_run(self, uid: str) -> None:
         """See the port."""

@@ -1,10 +1,12 @@
 """Times on Kubernetes objects."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from xaas_core.notices import rfc3339
 
+_PRECISE: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z", re.ASCII)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -23,6 +25,17 @@ def read(text: str | None) -> int | None:
 def precise(at: int, serial: int) -> str:
     """A time that sorts: `at` in milliseconds, with `serial` (below a million) behind them."""
     return f"{rfc3339(at)[:-1]}{serial:06d}Z"
+
+
+def is_precise(text: str) -> bool:
+    """Whether `precise` could have written it."""
+    if _PRECISE.fullmatch(text) is None:
+        return False
+    try:
+        datetime.fromisoformat(text[:19])
+    except ValueError:
+        return False
+    return True
 
 
 def sortable(text: str) -> str:

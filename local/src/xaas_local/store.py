@@ -187,7 +187,7 @@ class SqliteStore:
         """See the port."""
         return await self._change(uid, lambda tx: run_rows.mark_deleting(tx, uid))
 
-    async def retire_run(self, uid: str) -> None:
+    async def retire_run(self, run: Run) -> None:
         """See the port. A row that isn't live costs nothing by itself."""
 
     async def remove_run(self, uid: str) -> None:

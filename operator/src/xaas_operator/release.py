@@ -49,7 +49,12 @@ async def release_all(kubeconfig: Path | None) -> int:
 async def _stop(client: KubeClient, namespace: str, name: str) -> None:
     """Stop the operator's Deployment, and wait until none of its pods is left."""
     where = f"/apis/apps/v1/namespaces/{quote(namespace)}/deployments/{quote(name)}"
-    deployment = await client.get(where)
+    try:
+        deployment = await client.get(where)
+    except ApiError as error:
+        if error.code == 404:
+            return  # it is gone already
+        raise
     await client.patch(f"{where}/scale", {"spec": {"replicas": 0}})
     labels = deployment["spec"]["selector"]["matchLabels"]
     selector = ",".join(f"{key}={value}" for key, value in labels.items())

@@ -161,6 +161,7 @@ class Leader:
         await self.lease.acquire()
         try:
             await self.launcher.start_up()
+            await self.store.refresh()
             self.health.leads = True
             self.health.waiting = lambda: len(self.controller.queue)
             async with asyncio.TaskGroup() as group:

@@ -239,7 +239,7 @@ def shape_of_task_run(task: dict[str, Any]) -> list[str]:
     """What of a task run's representation isn't as the contract has it."""
     keys = {
         "instance_id", "ref", "name", "process_type", "owner_id", "runner_id", "status", "reason",
-        "error", "input", "delta", "attempts", "steps", "started_at", "finished_at",
+        "message", "error", "input", "delta", "attempts", "steps", "started_at", "finished_at",
     }  # fmt: skip
     broken = [f"a task run has {key}" for key in sorted(keys - set(task))]
     numbers = [attempt.get("number") for attempt in task.get("attempts", [])]

@@ -1,4 +1,7 @@
-"""What came into being in a namespace, in order: also what is gone again when one looks."""
+"""What came into being in a namespace, in order: also what is gone again when one looks.
+
+Names, labels and states have no `|`, which parts them here (kubectl would make spaces of tabs).
+"""
 
 import subprocess
 import threading
@@ -49,7 +52,7 @@ class Watched:
 
     def __init__(self, space: Space, kind: str) -> None:
         self.seen: list[Seen] = []
-        row = r"{'\t'}".join(f"{{{field}}}" for field in FIELDS)
+        row = "|".join(f"{{{field}}}" for field in FIELDS)
         self._process = subprocess.Popen(
             [
                 str(space.kubectl.program),
@@ -68,7 +71,7 @@ class Watched:
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            kind, version, *rest = line.rstrip("\n").split("\t")
+            kind, version, *rest = line.rstrip("\n").split("|")
             self.seen.append(Seen(kind, int(version), *rest))
 
     def added(self) -> list[Seen]:

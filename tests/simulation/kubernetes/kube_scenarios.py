@@ -50,6 +50,8 @@ WEATHERS = (
     WILD,
     replace(WILD, zombie=0.5, late=0.02),
     replace(WILD, servers=2),
+    replace(WILD, servers=2, lease=True, mute=0.2, crash=0.02),
+    replace(WATCHES, servers=2, lease=True, mute=0.3, crash=0.03),
     KubeFaults(servers=2, lag=0.2, slow=0.02),
     replace(WILD, skew=5_000),
 )

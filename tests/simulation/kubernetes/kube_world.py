@@ -308,8 +308,11 @@ class KubeWorld:
         state = status.get("state", "pending")
         if state in OVER and self.scenario.run.ttl is None:
             meta = run["metadata"]
-            aside = (meta.get("labels") or {}).get(Label.OVER) == str(meta["generation"])
+            seen = (meta.get("labels") or {}).get(Label.OVER, "").rpartition("-")[2]
+            aside = seen == str(meta["generation"])
             return "" if aside and not meta.get("finalizers") else "it isn't put aside"
+        if status.get("observedGeneration") != run["metadata"]["generation"]:
+            return "a wish isn't seen yet"
         missing = status.get("reason") == "DefinitionMissing"
         waits = missing and self.scenario.definitions_after is None
         if state in AT_REST or (state == "pending" and (status.get("planned") or waits)):
@@ -414,6 +417,8 @@ class KubeWorld:
         run = self.users.run
         assert run is not None
         self.judge.check_over(run)
+        if self.faults.lease:
+            return  # the Lease is renewed
         self.weather.counting = False
         before = [operator.client.sent.copy() for operator in self.operators if operator.client]
         await asyncio.sleep(IDLE_FOR)

@@ -19,6 +19,7 @@ from xaas_core.testing.scripted import ScriptedEvaluator
 from xaas_core.tokens import Tokens
 from xaas_kube.jobs import JobSettings
 from xaas_kube.launcher import JobLauncher
+from xaas_kube.lease import Lease, Lost
 from xaas_kube.store import KubernetesStore
 
 GATEWAY = "http://192.0.2.1:8082"
@@ -67,6 +68,8 @@ class Operator:
     def idle(self) -> bool:
         """Whether it works, and has nothing to do."""
         queue = self.controller.queue if self.controller is not None else None
+        if self._weather.faults.lease and queue is None:
+            return self.up  # another one leads
         return self.up and queue is not None and not queue._ready and not queue._active
 
     def start(self) -> None:
@@ -96,7 +99,12 @@ class Operator:
         try:
             await store.start_up()
             self.store, self.gateway = store, Gateway(store, clock)
+            lease = Lease(client, "default", "lease", name)  # type: ignore[arg-type]
+            if weather.faults.lease:
+                await lease.acquire()
+                weather.note("LEADS: %s", name)
             await launcher.start_up()
+            await store.refresh()
             logs: Logs = None  # type: ignore[assignment]
             ports = Ports(store, launcher, ScriptedEvaluator(), logs, clock)
             controller = WatchfulController(ports, Tokens(b"key"))
@@ -104,15 +112,24 @@ class Operator:
             self.controller = controller
             async with asyncio.TaskGroup() as group:
                 group.create_task(store.failed())
+                if weather.faults.lease:
+                    group.create_task(lease.keep())
                 group.create_task(launcher.failed())
                 group.create_task(store.tidy())
                 group.create_task(controller.run())
         except Exception as error:  # noqa: BLE001 - a replica whose part ends is started anew
             weather.note("operator %s ends: %r", name, error)
-            if weather.may(1.0, name, "is faulty"):
+            if _may_end_a_replica(error):
                 self.crash()
             else:
                 self._defect(error)
+
+
+def _may_end_a_replica(error: Exception) -> bool:
+    """Whether an error is one for which a replica is started anew."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(_may_end_a_replica(each) for each in error.exceptions)
+    return isinstance(error, Unavailable | Lost)
 
 
 class Api:

@@ -156,6 +156,8 @@ class PipelineTaskRun(View):
     runner_id: str | None
     status: TaskState
     reason: str | None
+    message: str | None
+    """What keeps it from beginning, in the words of the machines; null if nothing is known to."""
     error: Error | None
     input: dict[str, Any] | None
     """The params that it starts from; null before that is known."""
@@ -218,6 +220,7 @@ TASK_RUN_EXAMPLE: Final = {
     "runner_id": _RUNNER,
     "status": "succeeded",
     "reason": None,
+    "message": None,
     "error": None,
     "input": {"vlan": 12},
     "delta": [{"op": "set", "path": ["added"], "value": [12]}],

@@ -103,6 +103,7 @@ class TaskRuns:
             "runner_id": self._runner(record, begun),
             "status": cell.state.value,
             "reason": cell.reason.value or None,
+            "message": _trouble(record.current(cell.round)),
             "error": _error(_failure(cell, record)),
             "input": self._input(ref, side, begun),
             "delta": [] if begun is None else list(begun.delta()),
@@ -148,6 +149,13 @@ def _last_begun(record: TaskRecord, round_: int) -> Attempt | None:
     """The newest attempt of the present round of which a step began: it names the runner."""
     begun = (a for a in reversed(record.attempts) if a.round == round_ and a.begun)
     return next(begun, None)
+
+
+def _trouble(attempt: Attempt | None) -> str | None:
+    """Why an attempt hasn't begun yet, as far as its backend knows."""
+    if attempt is None or attempt.begun or attempt.over:
+        return None
+    return attempt.trouble or None
 
 
 def _failure(cell: Cell, record: TaskRecord) -> Failure | None:

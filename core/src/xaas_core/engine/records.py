@@ -97,6 +97,12 @@ class Attempt:
         """What the attempt changed in params: the steps' deltas, one after the other."""
         return tuple(op for step in self.steps for op in step.delta)
 
+    def without_delta(self) -> "Attempt":
+        """This attempt without what it changed in params, once that counts no more."""
+        if not any(step.delta for step in self.steps):
+            return self
+        return replace(self, steps=tuple(replace(step, delta=()) for step in self.steps))
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -126,8 +132,15 @@ class TaskRecord:
         return self.attempts[-1] if self.attempts else None
 
     def with_last(self, attempt: Attempt) -> "TaskRecord":
-        """This record with its newest attempt replaced."""
-        return replace(self, attempts=(*self.attempts[:-1], attempt))
+        """This record with its newest attempt replaced.
+
+        Once that has begun, what those before it changed doesn't count any more. It is dropped: kept,
+        the attempts together would soon take more room than a store has for one record.
+        """
+        before = self.attempts[:-1]
+        if attempt.begun:
+            before = tuple(each.without_delta() for each in before)
+        return replace(self, attempts=(*before, attempt))
 
     def current(self, round_: int) -> Attempt | None:
         """The newest attempt if it belongs to round `round_`."""

@@ -299,7 +299,7 @@ class MemoryStore:
         row.records[key] = Stored(record, self._version())
         self._touch(row, Part.RECORD)
 
-    async def retire_run(self, uid: str) -> None:
+    async def retire_run(self, run: Run) -> None:
         """See `ports.Store`."""
 
     async def remove_run(self, uid: str) -> None:
