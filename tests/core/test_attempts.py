@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.core.kit.play import START, Play
 
 from xaas_core.engine.attempts import MAX_LOST
-from xaas_core.engine.facts import Phase, Settings, Sighting
+from xaas_core.engine.facts import Decision, Phase, Settings, Sighting
 from xaas_core.engine.plan import Plan
 from xaas_core.engine.records import Attempt, StepRecord
 from xaas_core.engine.retry import LONGEST, Retries
@@ -325,6 +325,92 @@ def test_a_run_that_ends_before_the_withdrawn_runner_is_gone_leaves_its_do_pendi
 def test_start_timeout_starts_afresh_with_each_launch() -> None:
     play = Play(one(start_timeout=5000)).play("run +4000 a? +4000 a+")
     assert play.state == "complete"
+
+
+# --- what a runner can't report ---
+
+
+def sees(play: Play, **more: Any) -> Decision:
+    """The newest runner of `a` lives, and more is seen of it."""
+    last = play.attempts("a")[-1]
+    phase = more.pop("phase", Phase.LIVE)
+    play.sightings[A] = Sighting(last.number, last.launch, phase, **more)
+    return play.reconcile()
+
+
+def test_why_a_runner_doesnt_start_is_recorded_and_told_in_the_end() -> None:
+    play = Play(one(start_timeout=5000), MANUAL).play("run")
+    sees(play, message="ErrImagePull: no such image")
+    assert play.attempts("a")[0].trouble == "ErrImagePull: no such image"
+    play.tick(5000)
+    play.lose("a", message="the pod was deleted")
+    (attempt,) = play.attempts("a")
+    assert attempt.failure is not None
+    assert attempt.failure.message == "ErrImagePull: no such image"
+
+
+def test_trouble_that_passes_is_forgotten_and_its_time_doesnt_count() -> None:
+    play = Play(one(start_timeout=5000), MANUAL).play("run")
+    sees(play, message="Unschedulable")
+    play.tick(4000)
+    sees(play)
+    assert play.attempts("a")[0].trouble == ""
+    play.tick(4000)
+    assert play.ending == set()
+    play.play("a+")
+    assert play.state == "complete"
+
+
+def test_what_the_backend_has_no_room_for_waits_as_long_as_it_takes() -> None:
+    # Not thorough: each decision launches it again, and the play then takes it for made.
+    play = Play(one(start_timeout=5000), MANUAL, thorough=False).play("run")
+    sees(play, phase=Phase.ABSENT, message="exceeded quota")
+    play.tick(60_000)
+    sees(play, phase=Phase.ABSENT, message="exceeded quota")
+    assert play.do("a") == "pending"
+    assert play.ending == set()
+    sees(play)
+    play.tick(4000)
+    play.play("a+")
+    assert play.state == "complete"
+
+
+def test_a_process_that_died_takes_the_others_with_it() -> None:
+    """The step that waits for its turn would wait for ever."""
+    play = Play(one(steps=2), MANUAL).play("run a>")
+    sees(play, gone=frozenset({0}), reason=Reason.OUT_OF_MEMORY, message="out of memory")
+    assert play.ending == {A}
+    assert play.may_begin("a") is None
+    play.lose("a", phase=Phase.ABSENT)  # nobody else knows the reason now
+    (attempt,) = play.attempts("a")
+    assert attempt.failure is not None
+    assert (attempt.reason, attempt.failure.message) == (Reason.OUT_OF_MEMORY, "out of memory")
+
+
+def test_a_process_that_ended_after_its_step_is_in_order() -> None:
+    play = Play(one(steps=2)).play("run a> a.")
+    sees(play, gone=frozenset({0}))
+    assert play.ending == set()
+    play.play("a+")
+    assert play.state == "complete"
+
+
+def test_one_that_died_before_its_first_step_is_replaced_free_of_charge() -> None:
+    play = Play(one(steps=2)).play("run")
+    sees(play, gone=frozenset({1}), message="exit code 1")
+    assert play.ending == {A}
+    play.lose("a", phase=Phase.ABSENT)
+    assert [(a.number, a.launch, a.lost) for a in play.attempts("a")] == [(1, 2, 1)]
+
+
+def test_traces_are_held_until_the_outcome_is_recorded() -> None:
+    play = Play(chain("a")).play("run a>")
+    assert sees(play, held=True).releases == []
+    play.finish("a")
+    decision = sees(play, phase=Phase.OVER, held=True)
+    assert [(r.attempt, r.launch) for r in decision.releases] == [(1, 1)]
+    assert not decision.retire
+    assert sees(play, phase=Phase.OVER).retire
 
 
 # --- clocks ---

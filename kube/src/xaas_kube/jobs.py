@@ -5,6 +5,7 @@ and with nothing of its node's. Everything a user can choose of it is in `JobSet
 and in the task (its author's).
 """
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -156,6 +157,8 @@ def _container(order: LaunchOrder, settings: JobSettings, gateway: str, position
         "name": f"step-{step}",
         "image": order.task.image or settings.image,
         "imagePullPolicy": settings.pull_policy,
+        # Why it ended out of order is told with its end: its last lines say more than a number.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         "resources": resources(order.task.resources or settings.resources, first=position == 0),
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -164,7 +167,10 @@ def _container(order: LaunchOrder, settings: JobSettings, gateway: str, position
         },
     }
     if order.task.secrets:
+        # A name may be what no file can be called.
+        names = [ref.name for ref in order.task.secrets]
         environment[Environment.SECRETS] = SECRETS
+        environment[Environment.SECRET_NAMES] = json.dumps(names)
         container["volumeMounts"] = [{"name": "secrets", "mountPath": SECRETS, "readOnly": True}]
     container["env"] = [{"name": name.value, "value": held} for name, held in environment.items()]
     return container
@@ -185,6 +191,6 @@ def resources(wanted: Mapping[str, Any], *, first: bool) -> Json:
 
 def _secrets(order: LaunchOrder) -> list[Json]:
     return [
-        {"secret": {"name": ref.secret, "items": [{"key": ref.key, "path": ref.name}]}}
-        for ref in order.task.secrets
+        {"secret": {"name": ref.secret, "items": [{"key": ref.key, "path": str(number)}]}}
+        for number, ref in enumerate(order.task.secrets)
     ]

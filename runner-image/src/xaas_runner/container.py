@@ -4,6 +4,7 @@ The environment is read and emptied before anything else; then the process is lo
 there on it is a step like any other (`step`).
 """
 
+import json
 import os
 import sys
 
@@ -33,10 +34,10 @@ def main() -> int:
 def _order_from_environment() -> Order:
     secrets: dict[str, str] = {}
     folder = os.environ.get(Environment.SECRETS)
-    for name in sorted(os.listdir(folder)) if folder else ():
-        if not name.startswith("."):  # Kubernetes keeps its own links under such names
-            with open(os.path.join(folder or "", name), encoding="utf-8", newline="") as file:
-                secrets[name] = file.read()
+    names = json.loads(os.environ.get(Environment.SECRET_NAMES, "[]"))
+    for number, name in enumerate(names):
+        with open(os.path.join(folder or "", str(number)), encoding="utf-8", newline="") as file:
+            secrets[name] = file.read()
     return Order(
         gateway=os.environ[Environment.GATEWAY],
         token=os.environ[Environment.TOKEN],

@@ -49,7 +49,8 @@ class Environment(StrEnum):
     GATEWAY = "XAAS_GATEWAY"  # http://<ip>:<port>, or unix:<path of the socket>
     TOKEN = "XAAS_TOKEN"  # opens one attempt
     STEP = "XAAS_STEP"  # index of the step, from 0
-    SECRETS = "XAAS_SECRETS"  # a folder with one file per name that the task's `secrets` lists
+    SECRETS = "XAAS_SECRETS"  # a folder with the values of the task's `secrets`, in files 0, 1, ...
+    SECRET_NAMES = "XAAS_SECRET_NAMES"  # their names, in the same order, as a JSON list
 
 
 class Answer(StrEnum):

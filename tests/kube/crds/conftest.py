@@ -1,7 +1,6 @@
 """The CRDs, judged by a real API server. No operator is needed: the API server alone is looked at."""
 
 import itertools
-import os
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -13,29 +12,18 @@ ROOT = str(Path(__file__).resolve().parents[3])
 if ROOT not in sys.path:  # the kit's modules, however pytest was started
     sys.path.insert(0, ROOT)
 
-from tests.cluster.places import State  # noqa: E402 (needs the path above)
-from tests.kube.crds.kit.documents import CRDS  # noqa: E402
+from tests.kube.crds.kit.documents import CRDS  # noqa: E402 (needs the path above)
 from tests.kube.crds.kit.kubectl import Kubectl  # noqa: E402
 
 
 @pytest.fixture(scope="session")
-def kubeconfig() -> Path:
-    """Access to the test cluster (tests/cluster/README.md)."""
-    own = os.environ.get("XAAS_TEST_KUBECONFIG")
-    found = Path(own) if own else State.here().kubeconfig
-    if not found.is_file():
-        pytest.skip(f"no test cluster (make cluster-up): {found} isn't there")
-    return found
-
-
-@pytest.fixture(scope="session")
-def applied(kubeconfig: Path) -> Path:
-    """The CRDs are there, as they are in crds/; the kubeconfig."""
-    kubectl = Kubectl(kubeconfig, "default")
-    # Forced: where a chart installed them, they are written by helm.
+def applied(api_server: Path) -> Path:
+    """The CRDs are there, as they are in crds/, and nobody acts on what is written; the kubeconfig."""
+    kubectl = Kubectl(api_server, "default")
+    # Forced: they were created otherwise.
     kubectl("apply", "--server-side", "--force-conflicts", f"--filename={CRDS}").ok()
     kubectl("wait", "--for=condition=Established", f"--filename={CRDS}", "--timeout=30s").ok()
-    return kubeconfig
+    return api_server
 
 
 @pytest.fixture(scope="module")

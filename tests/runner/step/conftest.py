@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -373,11 +373,14 @@ def start_child() -> Iterator[Callable[[str], Child]]:
 def container() -> Callable[..., subprocess.Popen[str]]:
     """Start a step as a container does: with nothing but its environment."""
 
-    def start(gateway: Gateway, *, secrets: str = "") -> subprocess.Popen[str]:
+    def start(
+        gateway: Gateway, *, secrets: str = "", secret_names: Sequence[str] = ()
+    ) -> subprocess.Popen[str]:
         names = contract.Environment
         environment = {names.GATEWAY: gateway.address, names.TOKEN: gateway.token, names.STEP: "0"}
         if secrets:
             environment[names.SECRETS] = secrets
+            environment[names.SECRET_NAMES] = json.dumps(list(secret_names))
         return subprocess.Popen(
             # Not -m: that would need a path, which -I ignores.
             [sys.executable, "-I", "-S", str(PACKAGE), "step", "--path", str(DEPENDENCIES)],

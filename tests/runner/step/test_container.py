@@ -32,7 +32,8 @@ def gateway(gateway: "Gateway") -> "Gateway":
 def test_a_step(container: Container, gateway: "Gateway", folder: Path) -> None:
     secrets = folder / "secrets"
     (secrets / "..data").mkdir(parents=True)
-    (secrets / "key").write_text("s3cr3t-value\n")
+    (secrets / "0").write_text("s3cr3t-value\n")
+    (secrets / "1").write_text("another-value")
     script = """
 import asyncio
 await asyncio.sleep(0)
@@ -40,10 +41,10 @@ print(secrets['key'] == 's3cr3t-value\\n', secrets['key'], sorted(secrets))
 params['step'] = context.step
 """
     gateway.serve(script)
-    process = container(gateway, secrets=str(secrets))
+    process = container(gateway, secrets=str(secrets), secret_names=["key", "../a b/é"])
     out, _ = process.communicate(timeout=10)
     assert process.returncode == 0, out
-    assert out.splitlines()[0] == "True *** ['key']"
+    assert out.splitlines()[0] == "True *** ['../a b/é', 'key']"
     (finish,) = gateway.said(FINISH_PATH)
     assert finish["outcome"] == "succeeded"
     assert finish["delta"] == [{"op": "set", "path": ["step"], "value": 0}]
@@ -108,6 +109,7 @@ def run(environment: dict[str, str], *arguments: str) -> "subprocess.CompletedPr
                 "XAAS_TOKEN": "t",
                 "XAAS_STEP": "0",
                 "XAAS_SECRETS": "/no/such",
+                "XAAS_SECRET_NAMES": '["a"]',
             },
             "FileNotFoundError",
         ),

@@ -103,7 +103,9 @@ def _by_trouble(draft: Draft, key: Key, attempt: Attempt) -> Attempt:
         return replace(attempt, stop=stop, trouble=seen.message)
     if attempt.begun or seen.message == attempt.trouble:
         return attempt
-    return replace(attempt, trouble=seen.message)
+    # What there was no room for is made now, perhaps: its time to start begins.
+    since = attempt.launched_at if seen.message else draft.now
+    return replace(attempt, trouble=seen.message, launched_at=since)
 
 
 def _by_clock(draft: Draft, key: Key, attempt: Attempt) -> Attempt:
@@ -115,8 +117,10 @@ def _by_clock(draft: Draft, key: Key, attempt: Attempt) -> Attempt:
         limit, since, reason = task.timeout, attempt.steps[0].begun_at, Reason.TIMEOUT
     else:
         limit, since, reason = task.start_timeout, attempt.launched_at, Reason.NOT_STARTED
-    if limit is None:
-        return attempt
+    seen = draft.sighting(key, attempt)
+    held_up = not attempt.begun and seen.phase is Phase.ABSENT and bool(seen.message)
+    if limit is None or held_up:
+        return attempt  # what the backend has no room for yet waits, and says why
     if draft.now >= since + limit:
         return replace(attempt, stop=Stop(reason, draft.now))
     draft.decision.wake(since + limit)

@@ -33,7 +33,7 @@ class Kubectl:
     """kubectl in one namespace."""
 
     def __init__(self, kubeconfig: Path, namespace: str) -> None:
-        beside = kubeconfig.parent / "bin" / "kubectl"
+        beside = kubeconfig.with_name("kubectl")
         found = str(beside) if beside.exists() else shutil.which("kubectl")
         assert found, "no kubectl to ask the cluster with"
         self._start = [found, f"--kubeconfig={kubeconfig}", f"--namespace={namespace}"]
