@@ -33,10 +33,12 @@ demo: $(READY)  ## run the 11-task tutorial, then the variant that fails and is 
 up: $(READY)  ## start the server on 127.0.0.1:8080
 	$(BIN)/xaas up $(ARGS)
 
-# All of it: the second line holds the contract of docs/contract.md against the chart in a cluster.
+# All of it; the last two against the chart in a cluster, many tests at a time: with kubectl, and the
+# contract of docs/contract.md over REST.
 test: $(READY)  ## run the tests of all levels and list what ran
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(or $(ARGS),--ignore=tests/e2e)
 ifeq ($(ARGS),)
+	$(BIN)/python -m pytest tests/e2e --numprocesses=$(AT_ONCE)
 	$(BIN)/python -m pytest tests/conformance --on-cluster --numprocesses=$(AT_ONCE)
 endif
 
