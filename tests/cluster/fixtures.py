@@ -12,7 +12,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Generator, Iterator
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn
@@ -65,7 +65,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """End what this run has started: the product, the cluster."""
     if not hasattr(config, "workerinput"):
-        installed.uninstall_if_unused()
+        with suppress(ClusterFailure):  # such as that there is no cluster any more
+            installed.uninstall_if_unused()
         down_if_started_by(os.environ[SESSION])
 
 

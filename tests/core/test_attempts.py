@@ -375,6 +375,43 @@ def test_what_the_backend_has_no_room_for_waits_as_long_as_it_takes() -> None:
     assert play.state == "complete"
 
 
+def test_what_waits_for_room_is_looked_at_in_its_time_only() -> None:
+    play = Play(one(start_timeout=5000), MANUAL, thorough=False).play("run")
+    sees(play, phase=Phase.ABSENT, message="exceeded quota")
+    for _ in range(3):
+        play.tick(4000)
+        decision = sees(play, phase=Phase.ABSENT, message="exceeded quota")
+        assert decision.launches
+        assert decision.wake_at is not None
+        assert decision.wake_at > play.now
+
+
+def test_a_launch_that_comes_late_has_its_whole_time() -> None:
+    """Nobody was there to launch it, for longer than it may take to start."""
+    play = Play(one(start_timeout=5000), MANUAL, thorough=False).play("run")
+    play.sightings.clear()
+    play.tick(60_000)
+    sees(play)
+    play.tick(4000)
+    assert play.ending == set()
+    play.play("a+")
+    assert play.state == "complete"
+
+
+def test_what_an_earlier_attempt_changed_is_dropped_once_the_next_has_begun() -> None:
+    """It counts no more, and would take room: a large delta, tried again, has to fit."""
+    play = Play(one(retries=Retries(1))).play("run a>")
+    step = play.running("a")
+    assert step is not None
+    change = {"op": "set", "path": ["x"], "value": 1}
+    failed = replace(step, finished_at=play.now, delta=(change,), reason=Reason.SCRIPT_ERROR)
+    play.records[A] = play.records[A].with_last(play.attempts("a")[-1].with_step(failed))
+    play.lose("a")
+    assert [a.delta() for a in play.attempts("a")] == [(change,), ()], "it may yet be the last one"
+    play.play("a>")
+    assert [a.delta() for a in play.attempts("a")] == [(), ()]
+
+
 def test_a_process_that_died_takes_the_others_with_it() -> None:
     """The step that waits for its turn would wait for ever."""
     play = Play(one(steps=2), MANUAL).play("run a>")

@@ -6,8 +6,6 @@ from tests.conformance.kit.plan import node
 from tests.conformance.kit.rest import Rest
 from tests.e2e.kit.space import Json, Space, condition, entry, manifest, pipeline, run, task, until
 
-RAISES_LATER = "params['a'] = 1\nopen('/etc/passwd')"
-
 UNUSABLE: dict[str, tuple[Json, tuple[str, ...]]] = {
     "a script that doesn't compile": (
         task("x", "params['a'] = 1\nif True\n    pass"),

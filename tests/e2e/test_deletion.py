@@ -61,14 +61,12 @@ def test_processing(space: Space, gate: Gate, cascade: str) -> None:
     assert gate.trace == ["held", "asked to stop"]
 
 
-def test_processing_with_its_members_left(space: Space, gate: Gate) -> None:
-    """--cascade=orphan keeps what belongs to it, and the script is stopped all the same."""
+def test_processing_whatever_cascade_says(space: Space, gate: Gate) -> None:
+    """--cascade=orphan leaves records and Jobs, which is what it asks for; but nothing that runs."""
     space.start({"held": node(stoppable(gate), undo=gate.note("undo"))})
     gate.wait("held")
-    uid = uid_of(space)
     space("delete", "plr/r", "--cascade=orphan", f"--timeout={STOPPED_WITHIN:.0f}s")
     gate.wait("asked to stop")
-    assert any(each.startswith("PipelineTaskRun/") for each in space.left_of(uid))
     until(
         "no pod runs",
         lambda: not space.items("pods", "--field-selector=status.phase=Running"),

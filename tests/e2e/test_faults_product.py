@@ -104,9 +104,10 @@ def test_without_an_operator(parts: Parts, space: Space, gate: Gate, rest: Rest)
     space.start(
         {"d": node(gate.hold("deleted"), gracePeriod="2s", undo=gate.note("no"))}, "deleted"
     )
+    space.start({"f": node(gate.hold("foreground"), gracePeriod="2s")}, "foreground")
     space.start({"p": node()}, "pending", operation=None)
     until("it is planned", lambda: space.status("pending").get("planned"))
-    for key in ("ends", "lost", "cancelled", "deleted"):
+    for key in ("ends", "lost", "cancelled", "deleted", "foreground"):
         gate.wait(key)
     uids = {each["metadata"]["name"]: each["metadata"]["uid"] for each in space.items("plr")}
 
@@ -117,6 +118,9 @@ def test_without_an_operator(parts: Parts, space: Space, gate: Gate, rest: Rest)
     space.operate("cancelled", "cancel", "while nobody listens")
     for name in ("deleted", "pending"):
         rest.delete("pipelineruns", uids[name], expect=202, force="true")
+    space("delete", "plr/foreground", "--cascade=foreground", "--wait=false")
+    posted = rest.post("pipelineruns", {"name": "of-pending", "parameters": {}, "run": True})
+    assert posted["status"] == "pending"
     time.sleep(AWHILE)
     assert space.status("ends")["progress"] == "0/2"
     parts.start(OPERATOR)
@@ -125,10 +129,12 @@ def test_without_an_operator(parts: Parts, space: Space, gate: Gate, rest: Rest)
     assert gate.noted("b") == 1
     space.wait_state("lost", "cancelled")
     space.wait_state("cancelled", "cancelled")
-    space.wait_gone("plr/deleted", "plr/pending")
-    until("nothing is left of it", lambda: not list(space.left_of(uids["deleted"])))
+    space.wait_state(posted["resource_name"], "complete")
+    space.wait_gone("plr/deleted", "plr/pending", "plr/foreground")
+    for name in ("deleted", "foreground"):
+        until(f"nothing is left of {name}", lambda: not list(space.left_of(uids[name])))  # noqa: B023
     for name in ("deleted", "pending"):
         assert rest.gone("pipelineruns", uids[name])
     assert space.task_runs("lost")["l", "do"]["status"]["reason"] == "RunnerLost"
-    once = ("ends", "lost", "cancelled", "deleted", "b", "undo lost", "undo c")
+    once = ("ends", "lost", "cancelled", "deleted", "foreground", "b", "undo lost", "undo c")
     assert gate.visits == dict.fromkeys(once, 1)

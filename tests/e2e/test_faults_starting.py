@@ -3,6 +3,8 @@
 The reason is told where one looks first, in the task run, by kubectl and by REST.
 """
 
+import time
+
 import pytest
 from tests.conformance.kit.gate import Gate
 from tests.conformance.kit.plan import Nodes, Step, multi, node
@@ -11,6 +13,10 @@ from tests.e2e.kit.space import Json, Space, until
 
 TOLD_WITHIN = 10.0
 """Seconds until it is told why a runner doesn't start."""
+
+
+AWHILE = 6.0
+"""Seconds, longer than the runner may take to start: waiting for room doesn't count."""
 
 
 def quota(**hard: str) -> Json:
@@ -76,9 +82,11 @@ def test_no_room_for_a_job(space: Space, rest: Rest, gate: Gate) -> None:
     """It waits, says for what, and goes on when there is room; what has room isn't held up."""
     space.apply(quota(count__jobs_batch="1"))
     until("the quota counts", lambda: space.get("quota/little").get("status", {}).get("hard"))
-    space.start({"first": node(gate.hold("first")), "a": node(gate.note("a"))})
+    space.start({"first": node(gate.hold("first")), "a": node(gate.note("a"), startTimeout="5s")})
     gate.wait("first")
     Told(space, rest).until("pending", "exceeded quota")
+    time.sleep(AWHILE)
+    assert Told(space, rest).by_kubectl()[0] == "pending", "waiting for room isn't starting"
     assert gate.visits["a"] == 0
     assert space.status("r")["state"] == "processing"
     space.apply(quota(count__jobs_batch="5"))
@@ -113,7 +121,7 @@ INVALID: dict[str, tuple[Json, str]] = {
         "must not contain '..'",
     ),
     "a resource that there can't be": ({"resources": {"limits": {"foo": "1"}}}, "foo"),
-    "more steps than a Job has room for": ({"steps": 3000}, "too large"),
+    "more steps than a Job has room for": ({"steps": 3000}, "is invalid"),
 }
 
 
@@ -141,7 +149,8 @@ HELD_UP: dict[str, tuple[Json, tuple[str, ...]]] = {
     "no image": ({"image": "localhost/nowhere:none"}, ("ErrImagePull", "ImagePullBackOff")),
     "no node": ({"resources": {"requests": {"cpu": "1000"}}}, ("Insufficient cpu",)),
     "no Secret": ({"secrets": needs("missing")}, ('secret "missing" not found',)),
-    "no image's name": ({"image": " "}, ("InvalidImageName",)),
+    "no image's name": ({"image": "localhost/NOWHERE:none"}, ("InvalidImageName",)),
+    "no name at all": ({"image": " "}, ("must not have leading or trailing whitespace",)),
     "no Secret's name": ({"secrets": needs("No Such!")}, ('secret "No Such!" not found',)),
 }
 
@@ -158,7 +167,15 @@ def test_a_pod_that_is_held_up(space: Space, rest: Rest, gate: Gate, fault: str)
     until("a was launched", lambda: len(space.names("jobs")) == 2)
     told = Told(space, rest)
     told.until("pending", *words)
-    space.wait_state("r", "cancelled")
+    written = iter(range(1000))
+
+    def is_over() -> bool:
+        # Others write to a pod, too; that doesn't make it start, nor begin its time anew.
+        each = next(written)
+        space("annotate", "pods", "--all", f"example.org/written={each}", "--overwrite")
+        return bool(space.status("r")["state"] == "cancelled")
+
+    until("it is over", is_over, pause=1)
     told.until("failed", *words)
     found = space.task_runs("r")["a", "do"]["status"]
     assert found["reason"] == "NotStarted"
@@ -182,6 +199,29 @@ def test_a_secret_that_comes_later(space: Space, rest: Rest, gate: Gate) -> None
     gate.release("a")
     space.wait_state("r", "complete")
     assert gate.noted("it") == "the value"
+
+
+def test_an_undo_that_is_held_up(space: Space, gate: Gate) -> None:
+    """The run rests in `aborted` and says why; with the trouble mended, `cancel` goes on."""
+    nodes: Nodes = {
+        "a": node(undo=gate.note("undo a")),
+        "b": node(undo=gate.note("undo b"), after="a", secrets=needs("gone"), startTimeout="12s"),
+        "c": node(gate.hold("c") + "1 / 0", after="b"),
+    }
+    space.apply(secret("gone"))
+    space.start(nodes)
+    gate.wait("c")
+    space("delete", "secret/gone")
+    gate.release("c")
+    space.wait_state("r", "aborted")
+    found = space.task_runs("r")["b", "undo"]["status"]
+    assert (found["state"], found["reason"]) == ("failed", "NotStarted")
+    assert 'secret "gone" not found' in found["message"]
+    assert "'b'" in space.status("r")["message"]
+    space.apply(secret("gone"))
+    space.operate("r", "cancel", "on")
+    space.wait_state("r", "cancelled")
+    assert gate.trace == ["c", "undo b", "undo a"]
 
 
 def test_a_container_that_has_too_little_memory_to_start(space: Space, rest: Rest) -> None:

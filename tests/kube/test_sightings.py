@@ -1,5 +1,6 @@
 """What Jobs and pods say of runners."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -138,6 +139,16 @@ def test_a_reason_is_kept_while_it_backs_off() -> None:
     second = pod("Pending", waits("ImagePullBackOff", "Back-off"), before=first)
     assert second.trouble == "ErrImagePull: no such image"
     assert pod("Running", RUNS, before=second).trouble == ""
+
+
+def test_what_an_event_told_holds_until_a_container_starts() -> None:
+    """Whoever writes to the pod meanwhile."""
+    first = replace(pod("Pending", waits("ContainerCreating")), learnt="FailedMount: no Secret")
+    second = pod("Pending", waits("ContainerCreating"), before=first)
+    assert sight(job(), [second]).message == "FailedMount: no Secret"
+    third = pod("Pending", waits("ErrImagePull", "no such image"), before=second)
+    assert sight(job(), [third]).message == "ErrImagePull: no such image"
+    assert sight(job(), [pod("Running", RUNS, before=second)]).message == ""
 
 
 def test_what_only_looks_like_a_job_of_ours_isnt_read() -> None:

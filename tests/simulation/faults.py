@@ -37,6 +37,10 @@ class Faults:
         return self.servers == 1 and not self.zombie
 
 
+Kind = Literal["crash", "lose", "die", "erase", "drain", "relist", "lag"]
+"""What may strike; see `Strike`."""
+
+
 class Strike(NamedTuple):
     """One fault at one point of a play. Points are before and after each call through a port.
 
@@ -46,7 +50,7 @@ class Strike(NamedTuple):
     is; `relist`: all watches are too old; `lag`: what they tell is late.
     """
 
-    kind: Literal["crash", "lose", "die", "erase", "drain", "relist", "lag"]
+    kind: Kind
     at: int
 
 

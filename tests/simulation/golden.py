@@ -7,9 +7,11 @@ Each is played once undisturbed, and then once more for every point at which som
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from tests.simulation.faults import Scenario, Strike
 from tests.simulation.rules import RunFacts, TaskFacts, check
+from tests.simulation.witness import Witness
 from tests.simulation.world import World
 
 from xaas_core.ports import RunnerKey
@@ -41,7 +43,7 @@ class Script:
         self._golden = golden
         self._played: Counter[tuple[str, str]] = Counter()
 
-    def __call__(self, world: World, key: RunnerKey, step: int) -> Act:
+    def __call__(self, world: Any, key: RunnerKey, step: int) -> Act:
         """What the script of `step` does this time."""
         place = (key.ref, str(key.side))
         fails = self._played[place] < self._golden.failing.get(place, 0)
@@ -193,7 +195,17 @@ def play(name: str, strike: Strike | None = None, verbose: bool = False) -> Worl
     return world
 
 
-def ending(world: World) -> str:
+class Ended(Protocol):
+    """A world, as far as its ending is concerned."""
+
+    @property
+    def scenario(self) -> Scenario: ...
+
+    @property
+    def witness(self) -> Witness: ...
+
+
+def ending(world: Ended) -> str:
     """How a run has ended; see `Golden`."""
     if world.witness.removed:
         return "removed"

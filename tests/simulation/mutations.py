@@ -28,10 +28,14 @@ Patch = tuple[Any, str, Any]
 """Object, name of its attribute, what to put there."""
 
 
+Defects = Mapping[str, Callable[[], list[Patch]]]
+"""Defects by name."""
+
+
 @contextmanager
-def installed(name: str) -> Iterator[None]:
-    """The engine with one defect."""
-    patches = MUTATIONS[name]()
+def installed(name: str, defects: Defects | None = None) -> Iterator[None]:
+    """The engine with one defect; of `MUTATIONS`, unless others are given."""
+    patches = (MUTATIONS if defects is None else defects)[name]()
     kept = [(place, attribute, getattr(place, attribute)) for place, attribute, _ in patches]
     try:
         for place, attribute, defect in patches:
@@ -390,7 +394,7 @@ def dates_go_backwards() -> list[Patch]:
     return [(Draft, "_append", append)]
 
 
-MUTATIONS: Mapping[str, Callable[[], list[Patch]]] = {
+MUTATIONS: Defects = {
     defect.__name__: defect
     for defect in (
         no_fence,

@@ -229,9 +229,9 @@ class RunOracle:
         was = old.attempts if old is not None else ()
         check(len(new.attempts) - len(was) in (0, 1), "attempts of %s were dropped", key)
         kept = max(len(was) - 1, 0)
-        for before, after in zip(was[:kept], new.attempts[:kept], strict=True):
+        for one, now_it_is in zip(was[:kept], new.attempts[:kept], strict=True):
             # What it changed in params may be dropped when the next one has begun.
-            same = after == before or after == before.without_delta()  # noqa: PLR1714 - unhashable
+            same = now_it_is == one or now_it_is == one.without_delta()
             check(same, "an old attempt of %s was changed", key)
         if was:
             self._attempt_changed(key, was[-1], new.attempts[kept], by_runner, now)

@@ -2,10 +2,12 @@
 """Play runs with faults on a virtual clock: `python tests/simulation/run.py --seeds 1000`.
 
 First the golden runs, struck at every point; then random ones, each from its seed; then random ones
-again with deliberate defects of the engine, each of which must be found.
+again with deliberate defects, each of which must be found. All of that over a store in memory, and
+then on a simulated Kubernetes: fewer of each there, for they take longer.
 
     --seeds 1 --start S --verbose       one seed again, told in full
     --golden NAME --strike crash:17     one golden run again, likewise
+    --backend memory | kubernetes       on that one alone (with the two above: memory if none is named)
 """
 
 import argparse
@@ -13,6 +15,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,12 +24,21 @@ if __name__ == "__main__":
 
 from tests.simulation import golden
 from tests.simulation.faults import Strike
+from tests.simulation.kubernetes import kube_golden, kube_scenarios
+from tests.simulation.kubernetes.kube_mutations import KUBE_MUTATIONS, shown_by
 from tests.simulation.mutations import MUTATIONS, caught_by
 from tests.simulation.scenarios import playbook, scenario
 from tests.simulation.world import World
 
 MUTANT_SEEDS = 10_000
+KUBE_MUTANT_SEEDS = 1_000
 """Seeds within which each defect must be found."""
+
+EXHAUSTIVE = ("success", "rollback", "cancel", "recovery", "fan-in")
+"""Golden runs that are struck at every point on Kubernetes, too; the others at every 20th."""
+
+KUBE_SHARE = 4
+"""On Kubernetes one random run is played for so many in memory."""
 
 
 def play(seed: int, verbose: bool = False) -> World:
@@ -65,33 +77,51 @@ def play_all(plays: Iterable[tuple[str, Callable[[], object]]], most_failures: i
     return failures
 
 
-def random_plays(options: argparse.Namespace) -> int:
+def random_plays(options: argparse.Namespace, on_kubernetes: bool) -> int:
     """The seeds that were asked for."""
-    seeds = range(options.start, options.start + options.seeds)
-    print(f"random runs, seeds {seeds.start} to {seeds.stop - 1}:", flush=True)
-    plays = ((f"seed {seed}", lambda seed=seed: play(seed, options.verbose)) for seed in seeds)
+    count = options.seeds // (KUBE_SHARE if on_kubernetes and options.start is None else 1)
+    start = options.start or 0
+    print(f"random runs, seeds {start} to {start + count - 1}:", flush=True)
+    echo = print if options.verbose else None
+    one: Callable[[int], object] = partial(play, verbose=options.verbose)
+    if on_kubernetes:
+        one = partial(kube_scenarios.play, echo=echo)
+    plays = ((f"seed {seed}", partial(one, seed)) for seed in range(start, start + count))
     return play_all(plays, options.failures)
 
 
-def golden_plays(most_failures: int) -> int:
+def golden_plays(most_failures: int, on_kubernetes: bool) -> int:
     """Every golden run, struck by everything at every point."""
     print("golden runs, struck at every point:", flush=True)
-    plays = (
-        (f"{name}, {strike.kind}:{strike.at}", lambda n=name, s=strike: golden.play(n, s))
-        for name in golden.GOLDEN
-        for strike in golden.strikes(name)
+    if on_kubernetes:
+        plays = (
+            (f"{name}, {strike.kind}:{strike.at}", partial(kube_golden.play, name, strike))
+            for name in golden.GOLDEN
+            for strike in kube_golden.strikes(name, every=1 if name in EXHAUSTIVE else 20)
+        )
+        return play_all(plays, most_failures)
+    return play_all(
+        (
+            (f"{name}, {strike.kind}:{strike.at}", partial(golden.play, name, strike))
+            for name in golden.GOLDEN
+            for strike in golden.strikes(name)
+        ),
+        most_failures,
     )
-    return play_all(plays, most_failures)
 
 
-def mutant_plays() -> int:
+def mutant_plays(on_kubernetes: bool) -> int:
     """Every defect; how many were not found."""
-    print("deliberate defects of the engine, and the seed that shows each:", flush=True)
+    print("deliberate defects, and what shows each:", flush=True)
     missed = 0
-    for name in MUTATIONS:
-        found = caught_by(name, play, range(MUTANT_SEEDS))
+    for name in KUBE_MUTATIONS if on_kubernetes else MUTATIONS:
+        found: tuple[object, str] | None
+        if on_kubernetes:
+            found = shown_by(name, range(KUBE_MUTANT_SEEDS))
+        else:
+            found = caught_by(name, play, range(MUTANT_SEEDS))
         missed += found is None
-        print(f"  {name:<28}", "NOT FOUND" if found is None else f"{found[0]:>5}  {found[1]}")
+        print(f"  {name:<28}", "NOT FOUND" if found is None else f"{found[0]!s:>5}  {found[1]}")
     return missed
 
 
@@ -105,17 +135,26 @@ def main() -> int:
     parser.add_argument("--verbose", action="store_true", help="tell all that happens")
     parser.add_argument("--failures", type=int, default=1, help="stop after so many")
     parser.add_argument("--golden", choices=golden.GOLDEN, help="play this golden run alone")
-    parser.add_argument("--strike", help="crash:N, lose:N or die:N, N from 1")
+    parser.add_argument("--strike", help="crash:N, lose:N or die:N, ..., N from 1")
+    parser.add_argument("--backend", choices=("memory", "kubernetes"), help="on this one alone")
     options = parser.parse_args()
+    on_kubernetes = options.backend == "kubernetes"
     if options.golden is not None:
         kind, _, at = (options.strike or "").partition(":")
         strike = Strike(cast(Any, kind), int(at)) if options.strike else None
-        golden.play(options.golden, strike, verbose=True)
+        if on_kubernetes:
+            kube_golden.play(options.golden, strike, print)
+        else:
+            golden.play(options.golden, strike, verbose=True)
         return 0
     if options.start is not None:
-        return min(random_plays(options), 1)
-    options.start = 0
-    failed = golden_plays(options.failures) + random_plays(options) + mutant_plays()
+        return min(random_plays(options, on_kubernetes), 1)
+    failed = 0
+    for backend in (options.backend,) if options.backend else ("memory", "kubernetes"):
+        print(f"{backend}:", flush=True)
+        there = backend == "kubernetes"
+        failed += golden_plays(options.failures, there) + random_plays(options, there)
+        failed += mutant_plays(there)
     return min(failed, 1)
 
 

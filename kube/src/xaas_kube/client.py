@@ -39,6 +39,7 @@ CONNECTIONS: Final = 100
 """Requests under way at once; more wait for their turn."""
 
 JSON: Final = "application/json"
+YAML: Final = "application/yaml"
 METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 """To accept of each object its metadata only: in a list, and in a watch or as one."""
@@ -112,6 +113,15 @@ class KubeClient:
     async def create(self, path: str, body: Json, params: Params | None = None) -> Json:
         """POST; the answer is the object as it was stored."""
         return await self._json("POST", path, params, body)
+
+    async def create_plainly(self, path: str, body: Json) -> Json:
+        """POST of an object of which the API server would keep a part byte by byte as it was sent.
+
+        Sent as YAML (which JSON is) it is written anew by the server, in the server's own way: only
+        then may others write the object's metadata, who send back what they read.
+        """
+        text = json.dumps(body, ensure_ascii=True, separators=(",", ":"))
+        return await self._json("POST", path, None, text, content=YAML)
 
     async def replace(self, path: str, body: Json) -> Json:
         """PUT: guarded if `body` has a resourceVersion."""

@@ -45,7 +45,7 @@ class Plans:
         body = plan_objects.new({"metadata": known.metadata}, plan)
         try:
             with translated("plan"):
-                item = await self._client.create(revisions(known.namespace), body)
+                item = await self._client.create_plainly(revisions(known.namespace), body)
         except AlreadyExists:
             raise Conflict("the run is planned already") from None
         self._keep(known.uid, plan, len(json.dumps(item["data"])))

@@ -46,11 +46,17 @@ class KnownRun:
 
 
 class RunIndex:
-    """The sink of the informer of runs. `touched` is told of every change, `feed` of the logs."""
+    """The sink of the informer of runs. `touched` is told of every change, `feed` of the logs.
 
-    def __init__(self, touched: Callable[[Touch], None], feed: ChangeFeed) -> None:
+    `live_only`: a run that is over goes out of sight, and isn't removed; its log can be read on.
+    """
+
+    def __init__(
+        self, touched: Callable[[Touch], None], feed: ChangeFeed, *, live_only: bool = False
+    ) -> None:
         self._touched = touched
         self._feed = feed
+        self._live_only = live_only
         self._runs: dict[str, KnownRun] = {}
 
     def get(self, uid: str) -> KnownRun | None:
@@ -82,8 +88,10 @@ class RunIndex:
 
     def gone(self, uid: str) -> None:
         """See `informer.Sink`."""
-        if self._runs.pop(uid, None) is not None:
-            self._feed.drop(uid)
+        known = self._runs.pop(uid, None)
+        if known is not None:
+            if not (self._live_only and known.run.status.summary.state in OVER):
+                self._feed.drop(uid)
             self._touched(Touch(uid, Part.REMOVED))
 
 

@@ -39,7 +39,7 @@ class Runs:
         self._live_only = live_only
         self.elsewhere: Callable[[str], tuple[str, str] | None] = lambda uid: None
         """Namespace and name of a run that was put aside, by its uid."""
-        self.index = RunIndex(touched, feed)
+        self.index = RunIndex(touched, feed, live_only=live_only)
         selector = NOT_OVER if live_only else None
         self.informer = Informer(client, path(Resource.RUNS, None), self.index, selector)
 

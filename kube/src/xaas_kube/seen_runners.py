@@ -47,11 +47,11 @@ class SeenRunners:
                 if not pod.started and not pod.over and not pod.trouble:
                     yield job, pod
 
-    def explain(self, pod: SeenPod, trouble: str) -> None:
+    def explain(self, pod: SeenPod, why: str) -> None:
         """Note why a pod can't start, which its status doesn't say."""
         known = self._pods.get(pod.uid)
-        if known is not None and not known.started and known.trouble != trouble:
-            self._keep_pod(replace(known, trouble=trouble))
+        if known is not None and not known.started and known.learnt != why:
+            self._keep_pod(replace(known, learnt=why))
 
     def explain_job(self, job: SeenJob, trouble: str) -> None:
         """Note why a Job gets no pod."""

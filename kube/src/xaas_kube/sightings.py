@@ -49,7 +49,8 @@ class SeenJob:
 @dataclass(frozen=True)
 class SeenPod:
     """A pod. `over`: none of its containers runs any more. `gone`: steps whose container has ended;
-    `started`: any of them ever ran. `trouble`: why it can't start."""
+    `started`: any of them ever ran. `trouble`: why it can't start, by its status;
+    `learnt`: by an event, where its status doesn't say."""
 
     uid: str
     namespace: str
@@ -63,6 +64,7 @@ class SeenPod:
     reason: Reason = Reason.NONE
     message: str = ""
     trouble: str = ""
+    learnt: str = ""
 
 
 def is_ours(item: Json) -> bool:
@@ -126,8 +128,7 @@ def read_pod(item: Json, before: SeenPod | None) -> SeenPod:
     trouble = _trouble(status, containers)
     if before is not None and trouble.startswith(BACK_OFF) and before.trouble:
         trouble = before.trouble  # the reason for which it backs off
-    if before is not None and not trouble and not containers:
-        trouble = before.trouble  # learnt from an event: the status doesn't know it
+    started = any("waiting" not in (each.get("state") or {}) for each in containers)
     return SeenPod(
         uid=meta["uid"],
         namespace=meta["namespace"],
@@ -136,11 +137,13 @@ def read_pod(item: Json, before: SeenPod | None) -> SeenPod:
         run=meta["labels"][Label.RUN],
         created=meta["creationTimestamp"],
         over=phase in ("Succeeded", "Failed") or _all_ended(item, ended),
-        started=any("waiting" not in (each.get("state") or {}) for each in containers),
+        started=started,
         gone=frozenset(int(name.removeprefix(STEP)) for name in ended),
         reason=reason,
         message=message,
         trouble=trouble,
+        # Others write to a pod, too: what an event has told holds until a container starts.
+        learnt=before.learnt if before is not None and not started else "",
     )
 
 
@@ -196,7 +199,7 @@ def sight(job: SeenJob, pods: Collection[SeenPod]) -> Sighting:
             told,
             gone=pod.gone,
             reason=pod.reason if pod.gone else Reason.NONE,
-            message=pod.message if pod.gone else pod.trouble,
+            message=pod.message if pod.gone else pod.trouble or pod.learnt,
         )
     # Before the Job itself has finished, too: it is kept until it is told how long, and a run isn't
     # put aside before that.

@@ -129,6 +129,11 @@ class KubernetesStore:
         """Where a run lies, for those who make what belongs to it."""
         return self._runs.index.get(uid)
 
+    def place(self, uid: str) -> tuple[str, str] | None:
+        """Namespace and name of a run, also of one that was put aside."""
+        known = self.where(uid)
+        return self._runs.elsewhere(uid) if known is None else (known.namespace, known.name)
+
     @property
     def live_count(self) -> int:
         """How many runs may still need something, as far as they are watched."""

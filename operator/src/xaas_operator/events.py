@@ -15,7 +15,6 @@ from xaas_core.names import event_id
 from xaas_core.notices import rfc3339
 from xaas_core.ports import Logged, Part, StoreError
 from xaas_kube.client import ApiError, Json, KubeClient, Unreachable
-from xaas_kube.run_index import KnownRun
 from xaas_kube.store import KubernetesStore
 from xaas_kube.words import API_VERSION, MANAGER
 
@@ -40,17 +39,20 @@ class EventRecorder:
         async for touch in touches:
             if touch.part is not Part.STATUS:
                 continue
-            while found := await self._store.changes(cursor, BATCH):
-                for logged in found:
-                    await self._tell(logged)
-                cursor = found[-1].cursor
+            try:
+                while found := await self._store.changes(cursor, BATCH):
+                    for logged in found:
+                        await self._tell(logged)
+                    cursor = found[-1].cursor
+            except StoreError as error:
+                log.warning("events can't be told yet: %s", error)
 
     async def _tell(self, logged: Logged) -> None:
-        run = self._store.where(logged.run)
-        if run is None:
+        place = self._store.place(logged.run)  # a run that is over may be put aside already
+        if place is None:
             return
         try:
-            reason, message, is_bad = await self._said(run, logged.change)
+            reason, message, is_bad = await self._said(logged.run, logged.change)
         except StoreError as error:
             log.warning("an event of run %s can't be told: %s", logged.run, error)
             return
@@ -58,8 +60,8 @@ class EventRecorder:
             return
         try:
             await self._client.create(
-                f"/api/v1/namespaces/{run.namespace}/events",
-                _event(run, logged, reason, message, is_bad=is_bad),
+                f"/api/v1/namespaces/{place[0]}/events",
+                _event(place, logged, reason, message, is_bad=is_bad),
             )
         except ApiError as error:
             if error.code not in (403, 404, 409):  # told already; or the namespace is going
@@ -67,7 +69,7 @@ class EventRecorder:
         except Unreachable as error:
             log.warning("an event of run %s can't be told: %s", logged.run, error)
 
-    async def _said(self, run: KnownRun, change: Change) -> tuple[str, str, bool]:
+    async def _said(self, run: str, change: Change) -> tuple[str, str, bool]:
         """Reason and message of a change, and whether it is a warning; no reason: nothing."""
         if change.ref is None or change.side is None:
             word = change.state.value.capitalize()
@@ -75,7 +77,7 @@ class EventRecorder:
             return word, message, change.state is RunState.ABORTED
         if change.state is not TaskState.FAILED:
             return "", "", False
-        records = await self._store.records(run.uid, [change.ref])
+        records = await self._store.records(run, [change.ref])
         stored = records.get((change.ref, change.side))
         last = stored.value.last if stored is not None else None
         failure = last.failure if last is not None else None
@@ -95,21 +97,24 @@ def _why(change: Change, failure: Failure | None) -> str:
     return f"{place}: {told}" if place else told
 
 
-def _event(run: KnownRun, logged: Logged, reason: str, message: str, *, is_bad: bool) -> Json:
+def _event(
+    place: tuple[str, str], logged: Logged, reason: str, message: str, *, is_bad: bool
+) -> Json:
+    namespace, run = place
     at = rfc3339(logged.change.at)
     event: dict[str, Any] = {
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {
-            "name": f"{run.name[:200]}.{event_id(run.uid, logged.sequence)[:18]}",
-            "namespace": run.namespace,
+            "name": f"{run[:200]}.{event_id(logged.run, logged.sequence)[:18]}",
+            "namespace": namespace,
         },
         "involvedObject": {
             "apiVersion": API_VERSION,
             "kind": "PipelineRun",
-            "name": run.name,
-            "namespace": run.namespace,
-            "uid": run.uid,
+            "name": run,
+            "namespace": namespace,
+            "uid": logged.run,
         },
         "reason": reason,
         "message": message[:LONGEST],

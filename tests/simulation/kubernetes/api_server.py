@@ -99,25 +99,24 @@ class ApiServer:
                 raise ApiError(410, "Expired", "the continue parameter is too old")
         else:
             selector = Selector.read(params)
-            found = [
+            chosen = [
                 item
                 for held, item in sorted(self._objects.items(), key=lambda pair: pair[0][:3])
                 if held.resource == place.resource
                 and place.namespace in (None, held.namespace)
                 and selector.fits(item["metadata"])
             ]
-            page = Page(tuple(found), self.version)
+            page = Page(tuple(chosen), self.version)
         most = min(int(params.get("limit") or 500), self.largest_page)
         shown, rest = page.items[:most], page.items[most:]
         meta: Json = {"resourceVersion": str(page.version)}
         if rest:
             meta["continue"] = f"page-{len(self._pages)}"
             self._pages[meta["continue"]] = Page(rest, page.version)
-        items = [{"metadata": item["metadata"]} for item in shown] if metadata_only else shown
-        return {
-            "metadata": meta,
-            "items": _copy(list(items)) or ([] if not metadata_only else None),
-        }
+        items = [{"metadata": item["metadata"]} for item in shown] if metadata_only else list(shown)
+        found = _copy({"metadata": meta, "items": items})
+        # As the real one: null where an empty list of metadata is meant.
+        return found | {"items": None} if metadata_only and not items else found
 
     # ----------------------------------------------------------------------------------- writing
 
@@ -138,6 +137,8 @@ class ApiServer:
             meta["generation"] = 1
         if place.resource in WITH_STATUS:
             item.pop("status", None)
+        if place.resource == "pods":
+            item["status"] = {"phase": "Pending"}
         return self._write("ADDED", place, item, None)
 
     def replace(self, path: str, body: Json) -> Json:
@@ -312,6 +313,7 @@ def _without_status(item: Json) -> Json:
     return _but(item, ("status",))
 
 
-def _copy(item: Any) -> Any:
+def _copy(item: Json) -> Json:
     """A copy through JSON: what isn't JSON couldn't be sent either."""
-    return json.loads(json.dumps(item))
+    copied: Json = json.loads(json.dumps(item))
+    return copied

@@ -62,6 +62,10 @@ class SimulatedClient:
         """See KubeClient."""
         return await self._send("POST", path, lambda: self._server.create(path, body))
 
+    async def create_plainly(self, path: str, body: Json) -> Json:
+        """See KubeClient."""
+        return await self.create(path, body)
+
     async def replace(self, path: str, body: Json) -> Json:
         """See KubeClient."""
         return await self._send("PUT", path, lambda: self._server.replace(path, body))

@@ -1,15 +1,14 @@
 """The golden runs of `tests.simulation.golden`, played on Kubernetes, and struck at every point."""
 
 from collections.abc import Callable, Iterator
-from typing import cast
 
-from tests.simulation.faults import Strike
+from tests.simulation.faults import Kind, Strike
 from tests.simulation.golden import GOLDEN, Script, ending
 from tests.simulation.kubernetes.kube_world import KubeWorld
 from tests.simulation.rules import check
 
-KINDS = ("crash", "lose", "die", "erase", "drain", "relist", "lag")
-HARMLESS = ("crash", "lose", "relist", "lag")
+KINDS: tuple[Kind, ...] = ("crash", "lose", "die", "erase", "drain", "relist", "lag")
+HARMLESS: tuple[Kind, ...] = ("crash", "lose", "relist", "lag")
 """What strikes our own processes, or what they see, changes nothing about the outcome."""
 
 
@@ -32,9 +31,11 @@ def play(
     return world
 
 
-def strikes(name: str, kinds: tuple[str, ...] = KINDS, every: int = 1) -> Iterator[Strike]:
+def strikes(
+    name: str, kinds: tuple[Kind, ...] = KINDS, every: int = 1, points: int | None = None
+) -> Iterator[Strike]:
     """All that may strike a golden run, or every so-manieth point of it."""
-    points = play(name).weather.points
+    points = play(name).weather.points if points is None else points
     for at in range(1, points + 1, every):
         for kind in kinds:
-            yield cast(Strike, Strike(kind, at))  # type: ignore[arg-type]
+            yield Strike(kind, at)

@@ -125,7 +125,7 @@ class Operator:
                 self._defect(error)
 
 
-def _may_end_a_replica(error: Exception) -> bool:
+def _may_end_a_replica(error: BaseException) -> bool:
     """Whether an error is one for which a replica is started anew."""
     if isinstance(error, BaseExceptionGroup):
         return all(_may_end_a_replica(each) for each in error.exceptions)

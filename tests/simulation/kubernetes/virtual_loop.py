@@ -80,8 +80,13 @@ class Process:
         self.born = 0
         self._tasks: dict[asyncio.Task[Any], None] = {}
 
-    def spawn(self, coroutine: Coroutine[Any, Any, Any], name: str) -> "asyncio.Task[Any]":
+    def spawn(self, coroutine: Coroutine[Any, Any, Any], name: str) -> None:
         """Start a task of this process."""
+        task = self.task(coroutine, name)
+        assert not task.done()
+
+    def task(self, coroutine: Coroutine[Any, Any, Any], name: str) -> "asyncio.Task[Any]":
+        """Start a task of this process; for those who wait for its end."""
         token = _PROCESS.set(self)
         try:
             return asyncio.get_running_loop().create_task(coroutine, name=f"{self.name}/{name}")

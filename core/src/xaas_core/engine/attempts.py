@@ -118,13 +118,17 @@ def _by_clock(draft: Draft, key: Key, attempt: Attempt) -> Attempt:
     else:
         limit, since, reason = task.start_timeout, attempt.launched_at, Reason.NOT_STARTED
     seen = draft.sighting(key, attempt)
-    held_up = not attempt.begun and seen.phase is Phase.ABSENT and bool(seen.message)
-    if limit is None or held_up:
-        return attempt  # what the backend has no room for yet waits, and says why
-    if draft.now >= since + limit:
-        return replace(attempt, stop=Stop(reason, draft.now))
-    draft.decision.wake(since + limit)
-    return attempt
+    if limit is None:
+        return attempt
+    if draft.now < since + limit:
+        draft.decision.wake(since + limit)
+        return attempt
+    if not attempt.begun and seen.phase is Phase.ABSENT:
+        # What the backend has no room for yet waits, and says why. What was intended and never
+        # launched, for nobody was there to do so, is launched late. Its time begins anew: over, it
+        # would have the run looked at again and again, without a pause.
+        return replace(attempt, launched_at=draft.now)
+    return replace(attempt, stop=Stop(reason, draft.now))
 
 
 _WHY_GONE = {
