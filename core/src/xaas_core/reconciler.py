@@ -81,6 +81,9 @@ class Reconciler:
                 await self._remove(uid)
                 return None
             decision = await self._decide(gathered)
+            if _moves_run(decision) and not await self._knows_all(gathered):
+                gathered = await self._gather(uid, live=True)
+                decision = await self._decide(gathered)
             await self._write(gathered, decision)
         except NotFound:
             return None  # removed, be it while this was under way
@@ -93,7 +96,18 @@ class Reconciler:
             decision.wake(now + min(max(age // 10, REPLAN_AFTER), REPLAN_AT_LEAST_EVERY))
         return decision.wake_at
 
-    async def _gather(self, uid: str) -> Gathered:
+    async def _knows_all(self, gathered: Gathered) -> bool:
+        """Whether no record is newer than those that were decided on.
+
+        Their own writes are guarded. But a run must not leave a state, either, while an intent stands
+        unfenced that we haven't seen: another one may have written it, who led before us.
+        """
+        uid, refs = gathered.run.meta.uid, set(gathered.plan.by_ref)
+        live = await self._ports.store.records(uid, refs)
+        known = {key: stored.version for key, stored in gathered.records.items()}
+        return known == {key: stored.version for key, stored in live.items()}
+
+    async def _gather(self, uid: str, live: bool = False) -> Gathered:
         store = self._ports.store
         run = await store.get_run(uid)
         plan = await store.plan(uid)
@@ -104,7 +118,7 @@ class Reconciler:
             gathered.planned = wanted and await self._make_plan(gathered)
             return gathered
         gathered.records = await store.records(uid)
-        if _behind(run, gathered.records):
+        if live or _behind(run, gathered.records):
             gathered.records = await store.records(uid, set(plan.by_ref))
         # Runners are looked at after the records were read: whatever a runner reports before it is
         # seen to be gone is either in the records or makes the guarded write fail.
@@ -263,6 +277,12 @@ def _behind(run: Run, records: Mapping[Key, Stored[TaskRecord]]) -> bool:
 def _has_condition(plan: Plan, key: Key) -> bool:
     ref, side = key
     return side is Side.DO and plan.by_ref[ref].condition is not None
+
+
+def _moves_run(decision: Decision) -> bool:
+    """Whether the run itself leaves a state in which something may have been started."""
+    moves = [change.state for change in decision.changes if change.ref is None]
+    return any(state is not RunState.PROCESSING for state in moves)
 
 
 def _is_pending(decision: Decision) -> bool:

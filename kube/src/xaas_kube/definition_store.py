@@ -37,8 +37,9 @@ TRIES: Final = 20
 class DefinitionIndex:
     """The sink of the informer of one kind: who claims which name."""
 
-    def __init__(self, changed: Callable[[Json], None] | None = None) -> None:
-        self._changed = changed
+    def __init__(self) -> None:
+        self.noticed: Callable[[Json], None] = lambda item: None
+        """Called with an object that is new, has changed, or is gone, once that is known here."""
         self._items: dict[str, Json] = {}
         self._claims: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
 
@@ -60,14 +61,13 @@ class DefinitionIndex:
         self._drop(item["metadata"]["uid"])
         self._items[item["metadata"]["uid"]] = item
         self._claims[_claim(item)].add(item["metadata"]["uid"])
-        if self._changed is not None:
-            self._changed(item)
+        self.noticed(item)
 
     def gone(self, uid: str) -> None:
         """See `informer.Sink`."""
         item = self._drop(uid)
-        if item is not None and self._changed is not None:
-            self._changed(item)
+        if item is not None:
+            self.noticed(item)
 
     def _drop(self, uid: str) -> Json | None:
         item = self._items.pop(uid, None)

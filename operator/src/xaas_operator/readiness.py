@@ -5,6 +5,7 @@ used, and becomes ready by itself when it is mended, or what it lacked is there.
 """
 
 import logging
+from functools import partial
 from typing import Any, Final
 
 from xaas_core.admission import Admission, Refused
@@ -21,16 +22,16 @@ from xaas_kube.errors import translated
 from xaas_kube.store import KubernetesStore
 from xaas_kube.words import path
 
-LATER: Final = 0.3
-"""Seconds until what depends on a changed object is looked at: our own watch then has seen it."""
-
 WORKERS: Final = 8
 
 log = logging.getLogger(__name__)
 
 
 class Readiness:
-    """Keeps the `Ready` conditions true. `run` it as a task; `changed` says what to look at."""
+    """Keeps the `Ready` conditions true. `run` it as a task.
+
+    kopf tells of an object that changed (`changed`), our own memory of who depends on it (`_noticed`).
+    """
 
     def __init__(self, client: KubeClient, store: KubernetesStore, admission: Admission) -> None:
         self._client = client
@@ -41,18 +42,23 @@ class Readiness:
 
     async def run(self) -> None:
         """Work until cancelled."""
+        for kind in Kind:
+            self._index(kind).noticed = partial(self._noticed, kind)
         await self.queue.run()
 
     def changed(self, kind: Kind, item: Json) -> None:
-        """An object was written or removed: look at it, and at what depends on it."""
-        namespace, name = item["metadata"]["namespace"], objects.name_of(item)
+        """An object was written or removed: look at it."""
         self.queue.add(_key(kind, item))
+
+    def _noticed(self, kind: Kind, item: Json) -> None:
+        """Our memory knows of a change now: look at who claims the same name, and who needs it."""
+        namespace, name = item["metadata"]["namespace"], objects.name_of(item)
         for rival in self._index(kind).claims(namespace, name):
-            self.queue.add_after(_key(kind, rival), LATER)
+            self.queue.add(_key(kind, rival))
         if kind is Kind.TASK:
             for pipeline in self._index(Kind.PIPELINE).held(namespace):
                 if any(task.get("name") == name for task in pipeline["spec"].get("tasks") or ()):
-                    self.queue.add_after(_key(Kind.PIPELINE, pipeline), LATER)
+                    self.queue.add(_key(Kind.PIPELINE, pipeline))
 
     def _index(self, kind: Kind) -> DefinitionIndex:
         return self._store.definitions[kind]
