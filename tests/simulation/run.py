@@ -16,6 +16,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -35,7 +36,10 @@ KUBE_MUTANT_SEEDS = 1_000
 """Seeds within which each defect must be found."""
 
 EXHAUSTIVE = ("success", "rollback", "cancel", "recovery", "fan-in")
-"""Golden runs that are struck at every point on Kubernetes, too; the others at every 20th."""
+"""Golden runs in which the operator dies at every point on Kubernetes, too."""
+
+EVERY = 37
+"""All else strikes at every so-manieth point there."""
 
 KUBE_SHARE = 4
 """On Kubernetes one random run is played for so many in memory."""
@@ -97,7 +101,10 @@ def golden_plays(most_failures: int, on_kubernetes: bool) -> int:
         plays = (
             (f"{name}, {strike.kind}:{strike.at}", partial(kube_golden.play, name, strike))
             for name in golden.GOLDEN
-            for strike in kube_golden.strikes(name, every=1 if name in EXHAUSTIVE else 20)
+            for strike in chain(
+                kube_golden.strikes(name, ("crash",)) if name in EXHAUSTIVE else (),
+                kube_golden.strikes(name, every=EVERY),
+            )
         )
         return play_all(plays, most_failures)
     return play_all(

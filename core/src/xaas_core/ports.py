@@ -310,7 +310,8 @@ class Launcher(Protocol):
         """SIGTERM, after `grace` milliseconds SIGKILL. Returns at once; idempotent."""
 
     async def sight(self, run: str, runners: Collection[RunnerKey]) -> dict[Key, Sighting]:
-        """What is known of these runners. Raises Unavailable rather than guess."""
+        """What is known of these runners. Raises Unavailable rather than guess; NotFound for a run
+        that is gone, or was put aside."""
 
     async def release(self, runner: RunnerKey) -> None:
         """The outcome of this runner is recorded: what is kept of it, and of earlier ones of its task

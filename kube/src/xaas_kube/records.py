@@ -116,7 +116,7 @@ class Records:
             except NotFound:
                 return None
 
-        found = await asyncio.gather(*(read(ref, side) for ref in refs for side in Side))
+        found = await asyncio.gather(*(read(ref, side) for ref in sorted(refs) for side in Side))
         return [item for item in found if item is not None]
 
 

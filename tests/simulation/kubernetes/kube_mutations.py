@@ -14,14 +14,13 @@ from tests.simulation.rules import Violation
 
 from xaas_core import reconciler
 from xaas_core.engine.facts import Phase, Sighting
-from xaas_kube import launcher, sightings
+from xaas_kube import sightings
 from xaas_kube.client import JSON_PATCH, MERGE_PATCH
 from xaas_kube.informer import Informer
 from xaas_kube.launcher import JobLauncher
 from xaas_kube.records import Records
 from xaas_kube.retirement import Retirement
 from xaas_kube.run_index import RunIndex
-from xaas_kube.runs import Runs
 from xaas_kube.store import KubernetesStore
 
 
@@ -66,15 +65,6 @@ def status_unguarded() -> list[Patch]:
 def records_behind() -> list[Patch]:
     """Records that are older than the history are decided on."""
     return [(reconciler, "_behind", lambda run, records: False)]
-
-
-def removed_with_runners() -> list[Patch]:
-    """A run whose records are gone is removed though its runners live."""
-
-    async def forget(self: Any, run: str) -> None:
-        return None
-
-    return [(JobLauncher, "forget", forget)]
 
 
 def gone_because_unseen() -> list[Patch]:
@@ -132,11 +122,6 @@ def watch_never_lists_again() -> list[Patch]:
     return [(Informer, "_list", listed)]
 
 
-def jobs_not_adopted() -> list[Patch]:
-    """A Job that is there already is somebody else's."""
-    return [(launcher, "belongs", lambda item, order: False)]
-
-
 def never_put_aside() -> list[Patch]:
     """A run that is over stays in the watches."""
 
@@ -164,15 +149,6 @@ def jobs_never_released() -> list[Patch]:
     return [(JobLauncher, "release", release)]
 
 
-def unknown_runs_are_gone() -> list[Patch]:
-    """A run of which the watch hasn't told is taken to be gone."""
-
-    async def look_for(self: Any, uid: str) -> None:
-        return None
-
-    return [(Runs, "_look_for", look_for)]
-
-
 def changes_told_once() -> list[Patch]:
     """Of several changes at once, the feed gets the last."""
     original = RunIndex.seen
@@ -195,15 +171,12 @@ KUBE_MUTATIONS: Defects = {
         over_by_a_container,
         deletions_lost,
         watch_never_lists_again,
-        jobs_not_adopted,
         never_put_aside,
         never_taken_back,
         jobs_never_released,
-        unknown_runs_are_gone,
         changes_told_once,
         status_unguarded,
         records_behind,
-        removed_with_runners,
     )
 }
 

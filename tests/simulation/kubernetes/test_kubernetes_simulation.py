@@ -17,7 +17,7 @@ EVERY = 97
 CRASH_EVERY = 23
 """... but crashes at each 23rd."""
 
-FOUND = (638, 1276, 89, 202, 245, 362, 946)
+FOUND = (739, 1276, 2340, 3182)
 """Seeds that showed a defect once; the runs that they play change as scenarios are added."""
 
 QUICK = ("over_by_a_container", "changes_told_once", "never_put_aside", "never_taken_back")
