@@ -12,7 +12,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -31,7 +31,7 @@ def control_plane(folder: Path) -> Iterator[Path]:
 
     Raises ClusterFailure.
     """
-    etcd, peer, api = (_free_port() for _ in range(3))
+    etcd, peer, api = _free_ports(3)
     token = secrets.token_hex(16)
     kubernetes = binary.built(binary.KUBERNETES)
     for name in COMPONENTS:
@@ -55,11 +55,13 @@ def control_plane(folder: Path) -> Iterator[Path]:
             process.wait()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def _free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on. All are held until the last is found: else one may come twice."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 def _etcd(folder: Path, port: int, peer: int) -> list[str]:
