@@ -17,11 +17,9 @@ import uuid
 from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Final
 
-from xaas_core.admission import Refused
 from xaas_core.engine.facts import Key, Request
 from xaas_core.engine.plan import Plan
 from xaas_core.engine.records import TaskRecord
-from xaas_core.engine.states import OVER
 from xaas_core.models.objects import Definition, DefinitionSpec, Run
 from xaas_core.models.pipeline_run import PipelineRunSpec, Target
 from xaas_core.ports import (
@@ -42,7 +40,8 @@ from xaas_core.ports import (
 )
 from xaas_core.touches import Broadcast
 from xaas_kube import definition_objects, run_objects, times
-from xaas_kube.client import JSON_PATCH, Json, KubeClient
+from xaas_kube.client import KubeClient
+from xaas_kube.commits import Commits, CommitTargets
 from xaas_kube.definition_store import DefinitionIndex, DefinitionStore
 from xaas_kube.errors import translated
 from xaas_kube.feed import ChangeFeed, Cursor, entries, replay
@@ -76,6 +75,9 @@ class KubernetesStore:
         self._runs = Runs(client, self._broadcast.send, self._feed, live_only=live_only)
         self._records = Records(client, self._broadcast.send, NOT_OVER)
         self._plans = Plans(client)
+        self._commits = Commits(
+            client, clock, CommitTargets(self._runs, self._records, self._plans), self._category
+        )
         self._retirement = Retirement(client, self._runs, self._records)
         self.definitions = {kind: DefinitionIndex() for kind in Kind}
         self._definition_informers = {
@@ -312,25 +314,7 @@ class KubernetesStore:
 
     async def commit(self, writes: Writes) -> None:
         """See the port. A prefix of it may be written when it raises."""
-        if writes.plan is None and not writes.records and writes.status is None:
-            return
-        uid, version = writes.run.meta.uid, writes.run.meta.resource_version
-        # The status is guarded by itself; what comes before it isn't.
-        first = writes.plan is not None or bool(writes.records)
-        known = await self._runs.current(uid, version, live=first)
-        if writes.plan is not None:
-            await self._hold(known)
-            await self._plans.write(known, writes.plan)
-        changes = {(c.ref, c.side): c for c in writes.changes if c.ref is not None}
-        for record, of in writes.records:
-            change = changes.get((record.ref, record.side))
-            if of is None:
-                task = await self._task_of(known, record)
-                await self._records.create(known, task, record, change)
-            else:
-                await self._records.replace(known, record, of, change)
-        if writes.status is not None:
-            await self._write_status(known, writes)
+        await self._commits.write(writes)
 
     async def save_record(self, uid: str, record: TaskRecord, version: str) -> None:
         """See the port."""
@@ -394,49 +378,6 @@ class KubernetesStore:
         return self._broadcast.subscribe()
 
     # -------------------------------------------------------------------------------------- within
-
-    async def _write_status(self, known: KnownRun, writes: Writes) -> None:
-        status, now = writes.status, self._clock.now()
-        assert status is not None
-        if known.retired is not None and status.summary.state not in OVER:
-            raise Conflict(f"the run {known.uid} is put aside: it is to be taken back first")
-        since = next((c.at for c in reversed(writes.changes) if c.ref is None), now)
-        shown = run_objects.status_out(status, known.generation, since)
-        texts = [run_objects.logged(change, now) for change in writes.changes]
-        patch = run_objects.status_patch(shown, texts, known.shown, known.conditions)
-        guard = {"op": "replace", "path": "/metadata/resourceVersion"}
-        guard["value"] = writes.run.meta.resource_version
-        where = path(Resource.RUNS, known.namespace, known.name, "status")
-        try:
-            with translated(f"run {known.uid!r}"):
-                item = await self._client.patch(where, [guard, *patch], JSON_PATCH)
-        except Refused:
-            # A field to remove isn't there: that is found out before the version is looked at.
-            await self._runs.current(known.uid, guard["value"], live=True)
-            raise
-        self._runs.tell(item)
-
-    async def _hold(self, known: KnownRun) -> None:
-        """Hold on to a run that was made with kubectl, before anything is started for it."""
-        item = await self._runs.read(known.uid)
-        version = item["metadata"]["resourceVersion"]
-        if version != str(known.version):
-            raise Conflict(f"the run {known.uid} was written meanwhile")
-        held = item["metadata"].get("finalizers") or []
-        if FINALIZER in held:
-            return
-        metadata: Json = {"finalizers": [*held, FINALIZER], "resourceVersion": version}
-        category = await self._category(known.namespace, item["spec"].get("name") or "")
-        if category is not None:
-            metadata["annotations"] = {Annotation.CATEGORY.value: category}
-        await self._runs.patch(known.uid, {"metadata": metadata})
-        # It is in another version now: the decision is made anew from that.
-        raise Conflict("the run is held from now on")
-
-    async def _task_of(self, known: KnownRun, record: TaskRecord) -> str:
-        plan = await self._plans.read(known)
-        found = plan.by_ref.get(record.ref) if plan is not None else None
-        return found.task if found is not None else record.ref
 
     async def _category(self, namespace: str, pipeline: str) -> str | None:
         try:

@@ -16,6 +16,7 @@ from xaas_core import reconciler
 from xaas_core.engine.facts import Phase, Sighting
 from xaas_kube import sightings
 from xaas_kube.client import JSON_PATCH, MERGE_PATCH
+from xaas_kube.commits import Commits
 from xaas_kube.informer import Informer
 from xaas_kube.launcher import JobLauncher
 from xaas_kube.records import Records
@@ -52,14 +53,14 @@ def records_unguarded() -> list[Patch]:
 
 def status_unguarded() -> list[Patch]:
     """A run's status is written over whatever was written meanwhile."""
-    original = KubernetesStore._write_status
+    original = Commits._write_status
 
     async def write_status(self: Any, known: Any, writes: Any) -> None:
         if not isinstance(self._client, Unguarded):
             self._client = Unguarded(self._client)
         await original(self, known, writes)
 
-    return [(KubernetesStore, "_write_status", write_status)]
+    return [(Commits, "_write_status", write_status)]
 
 
 def records_behind() -> list[Patch]:
