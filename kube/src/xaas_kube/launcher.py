@@ -131,7 +131,7 @@ class JobLauncher:
 
     async def release(self, runner: RunnerKey) -> None:
         """See the port: Kubernetes removes a finished Job after a while, if it is told to."""
-        for seen in self._seen.of(runner.run, (runner.ref, runner.side)):
+        for seen in self._jobs_of(runner):
             over = all(pod.over for pod in self._seen.pods_of(seen.namespace, seen.name))
             if over and not seen.released and not seen.deleting:
                 patch = {"spec": {"ttlSecondsAfterFinished": self._settings.keep_finished}}
@@ -214,15 +214,21 @@ class JobLauncher:
 
     # -------------------------------------------------------------------------------------- seeing
 
+    def _jobs_of(self, runner: RunnerKey) -> list[SeenJob]:
+        """The Jobs of a runner's task run, the oldest launch first."""
+        run = self._where(runner.run)
+        key = (runner.ref, runner.side)
+        return [] if run is None else self._seen.of(runner.run, key, run.namespace)
+
     def _job(self, runner: RunnerKey) -> SeenJob | None:
-        for seen in self._seen.of(runner.run, (runner.ref, runner.side)):
+        for seen in self._jobs_of(runner):
             if (seen.attempt, seen.launch) == (runner.attempt, runner.launch):
                 return seen
         return None
 
     async def _sight(self, run: KnownRun, runner: RunnerKey) -> Sighting:
         held = False
-        for seen in self._seen.of(runner.run, (runner.ref, runner.side)):
+        for seen in self._jobs_of(runner):
             told = sight(seen, self._seen.pods_of(seen.namespace, seen.name))
             if (seen.attempt, seen.launch) == (runner.attempt, runner.launch):
                 return told if not held else _held(told)

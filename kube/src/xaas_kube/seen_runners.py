@@ -21,10 +21,11 @@ class SeenRunners:
         self.jobs = _Sink(self._job_seen, self._job_gone)
         self.pods = _Sink(self._pod_seen, self._pod_gone)
 
-    def of(self, run: str, key: Key, namespace: str | None = None) -> list[SeenJob]:
-        """The Jobs of a task run (in its namespace, if one is given), the oldest launch first."""
+    def of(self, run: str, key: Key, namespace: str) -> list[SeenJob]:
+        """The Jobs of a task run in its namespace, the oldest launch first."""
         found = self._by_task_run.get((run, key), {}).values()
-        here = [job for job in found if namespace in (None, job.namespace)]
+        # What somebody makes in another one is no runner of this run, whatever it says of itself.
+        here = [job for job in found if job.namespace == namespace]
         return sorted(here, key=lambda job: (job.attempt, job.launch))
 
     def alive(self, run: str) -> list[SeenPod]:

@@ -72,7 +72,7 @@ def gone_because_unseen() -> list[Patch]:
     """A runner that isn't seen is taken to be over, without asking."""
 
     async def sight(self: Any, run: Any, runner: Any) -> Sighting:
-        for seen in self._seen.of(runner.run, (runner.ref, runner.side)):
+        for seen in self._jobs_of(runner):
             if (seen.attempt, seen.launch) == (runner.attempt, runner.launch):
                 return sightings.sight(seen, self._seen.pods_of(seen.namespace, seen.name))
         return Sighting(runner.attempt, runner.launch, Phase.OVER)
