@@ -6,8 +6,10 @@ After the faults have stopped the run must come to rest, and when it is over it 
 """
 
 import asyncio
+import gc
 import logging
 import random
+import uuid
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Protocol
@@ -162,8 +164,12 @@ class KubeWorld:
 
     def play(self) -> None:
         """Play the scenario to its end. Raises Violation, or whatever the engine raises."""
-        state = random.getstate()
+        state, drawn = random.getstate(), uuid.uuid4
+        # A generator that is collected takes a turn of the loop: it must not come when it likes.
+        gc.disable()
         random.seed(repr(self.scenario))
+        # Names are drawn, too: what they are decides in which order a list has them.
+        uuid.uuid4 = lambda: uuid.UUID(int=random.getrandbits(128), version=4)
         handler = Defects(self.fail)
         loggers = [logging.getLogger(name) for name in ("xaas_core", "xaas_kube")]
         for logger in loggers:
@@ -184,7 +190,9 @@ class KubeWorld:
                 logger.removeHandler(handler)
                 logger.propagate = True
             random.setstate(state)
+            uuid.uuid4 = drawn
             self._end()
+            gc.enable()
 
     def _end(self) -> None:
         """Nothing of it may go on."""

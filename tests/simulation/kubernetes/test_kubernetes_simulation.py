@@ -52,7 +52,7 @@ def test_a_golden_run_bears_a_strike(name: str) -> None:
         assert kube_golden.play(name, strike).weather.points >= strike.at
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", EXHAUSTIVE)
 def test_a_golden_run_bears_a_crash_at_every_call(name: str) -> None:
     for strike in kube_golden.strikes(name, ("crash",)):
@@ -64,7 +64,7 @@ def test_a_defect_is_found(name: str) -> None:
     assert shown_by(name, range(20)) is not None
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", sorted(set(KUBE_MUTATIONS) - set(QUICK)))
 def test_a_hidden_defect_is_found(name: str) -> None:
     assert shown_by(name, range(1_000)) is not None
