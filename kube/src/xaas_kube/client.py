@@ -7,6 +7,7 @@ an `ApiError` with the server's own words; what couldn't be sent or answered is 
 
 import asyncio
 import json
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -21,6 +22,11 @@ from kubernetes.aio.client import ApiClient, Configuration
 
 Json = dict[str, Any]
 Params = Mapping[str, str | int | bool | None]
+
+_ESCAPE: Final = re.compile(
+    r"\\\\|\\u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})", re.ASCII | re.IGNORECASE
+)
+"""In a JSON text: an escaped backslash, which begins no other escape; or a surrogate pair."""
 
 REQUEST_WITHIN: Final = 15.0
 """Seconds until a request counts as lost. The API server is told a little less."""
@@ -121,7 +127,9 @@ class KubeClient:
         then may others write the object's metadata, who send back what they read.
         """
         text = json.dumps(body, ensure_ascii=True, separators=(",", ":"))
-        return await self._json("POST", path, None, text, content=YAML)
+        # The one thing of JSON that isn't YAML: a character as two halves of a surrogate pair.
+        plain = _ESCAPE.sub(_as_yaml, text)
+        return await self._json("POST", path, None, plain, content=YAML)
 
     async def replace(self, path: str, body: Json) -> Json:
         """PUT: guarded if `body` has a resourceVersion."""
@@ -255,6 +263,13 @@ def _cut_off(response: aiohttp.ClientResponse) -> None:
     connection = response.connection
     if connection is not None and connection.transport is not None:
         connection.transport.abort()
+
+
+def _as_yaml(escape: re.Match[str]) -> str:
+    high, low = escape.groups()
+    if high is None:
+        return escape[0]
+    return f"\\U{0x10000 + ((int(high, 16) - 0xD800) << 10) + (int(low, 16) - 0xDC00):08x}"
 
 
 def _query(params: Params | None) -> str:

@@ -30,7 +30,7 @@ from xaas_kube.words import MANAGER, Label, jobs, pods
 
 SELECTOR: Final = f"{Label.MANAGED_BY}={MANAGER},{Label.COMPONENT}=step"
 
-LOOK_EVERY: Final = 3.0
+LOOK_EVERY: Final = 2.0
 """Seconds between looks at the events of what doesn't start: a status doesn't tell everything."""
 
 AGAIN: Final = 2.0

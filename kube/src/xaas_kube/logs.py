@@ -12,7 +12,7 @@ from xaas_kube.jobs import job_name
 from xaas_kube.store import KubernetesStore
 from xaas_kube.words import pods
 
-ENDS_WITHIN: Final = 5.0
+ENDS_WITHIN: Final = 20.0
 """Seconds that a container may take to end after its step."""
 
 KEPT_NAMES: Final = 1000

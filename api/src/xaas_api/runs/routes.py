@@ -29,7 +29,7 @@ PATH: Final = "/pipelineruns"
 DECIDE_WITHIN: Final = 10.0
 """Seconds that a PATCH, or a POST with `run`, waits for the decision."""
 
-PLAN_WITHIN: Final = 1.0
+PLAN_WITHIN: Final = 5.0
 """Seconds that a POST waits for the plan."""
 
 
