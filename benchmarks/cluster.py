@@ -33,6 +33,9 @@ from xaas_kube.client import ApiError, KubeClient
 from xaas_kube.words import jobs
 
 Json = dict[str, Any]
+BARE = {"bench": "bare"}
+ONLY_BARE = {"labelSelector": "bench=bare"}
+"""The product's own Jobs are in the same namespace, and stay."""
 TELL = "import socket; socket.create_connection(({host!r}, {port})).sendall({ref!r}.encode())"
 
 
@@ -111,15 +114,19 @@ class BareJobs:
         body = {
             "apiVersion": "batch/v1",
             "kind": "Job",
-            "metadata": {"name": f"bare-{tag}-{ref}", "annotations": {"ref": ref}},
-            "spec": {"backoffLimit": 0, "template": {"spec": pod}},
+            "metadata": {
+                "name": f"bare-{tag}-{ref}",
+                "labels": BARE,
+                "annotations": {"ref": ref},
+            },
+            "spec": {"backoffLimit": 0, "template": {"metadata": {"labels": BARE}, "spec": pod}},
         }
         await self._client.create(jobs(self._namespace), body)
 
     async def _watch(self, ended: "asyncio.Queue[str]") -> None:
-        listed = await self._client.get(jobs(self._namespace))
+        listed = await self._client.get(jobs(self._namespace), ONLY_BARE)
         told: set[str] = set()
-        params = {"resourceVersion": listed["metadata"]["resourceVersion"]}
+        params = {**ONLY_BARE, "resourceVersion": listed["metadata"]["resourceVersion"]}
         async for event in self._client.watch(jobs(self._namespace), params, 60):
             item = event["object"]
             conditions = (item.get("status") or {}).get("conditions") or ()
@@ -129,14 +136,17 @@ class BareJobs:
                 ended.put_nowait(item["metadata"]["annotations"]["ref"])
 
     async def _clear(self) -> None:
-        for item in (await self._client.get(jobs(self._namespace)))["items"]:
+        for item in (await self._client.get(jobs(self._namespace), ONLY_BARE))["items"]:
             name = item["metadata"]["name"]
             with suppress(ApiError):
                 await self._client.delete(
                     jobs(self._namespace, name), {"propagationPolicy": "Background"}
                 )
-        while (await self._client.get(f"/api/v1/namespaces/{self._namespace}/pods"))["items"]:  # noqa: ASYNC110 - a poll is enough here
+        pods = f"/api/v1/namespaces/{self._namespace}/pods"
+        left = await self._client.get(pods, ONLY_BARE)
+        while left["items"]:
             await asyncio.sleep(0.3)
+            left = await self._client.get(pods, ONLY_BARE)
 
 
 class Runs:
