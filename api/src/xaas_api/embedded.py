@@ -19,8 +19,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from xaas_api.app import create_app
 from xaas_api.auth import AccessError, access_for
@@ -33,7 +32,7 @@ from xaas_core.gateway import Gateway
 from xaas_core.gateway_app import gateway_app
 from xaas_core.ports import Ports, Unavailable
 from xaas_core.serving import (
-    Parts,
+    Assembly,
     Server,
     StartError,
     cancelled,
@@ -68,36 +67,13 @@ class Settings:
     allowed_imports: Sequence[str] = ()
 
 
-class EmbeddedServer:
+class EmbeddedServer(Assembly):
     """An async context: the product runs inside it. Raises StartError."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._parts = Parts()
+        super().__init__(AccessError, DataDirError, Unavailable)
         self.url = ""
-
-    async def __aenter__(self) -> Self:
-        try:
-            await self._start()
-        except (AccessError, DataDirError, Unavailable, OSError) as error:
-            await self._parts.close()
-            raise StartError(str(error)) from error
-        except BaseException:
-            await self._parts.close()
-            raise
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._parts.close()
-
-    async def failed(self) -> None:
-        """Wait until a part of the server ends, which it never should, and raise its error."""
-        await self._parts.failed()
 
     async def _start(self) -> None:
         settings, parts, stack = self._settings, self._parts, self._parts.stack

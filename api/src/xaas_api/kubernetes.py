@@ -19,8 +19,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from xaas_api.app import create_app
 from xaas_api.cluster_access import ClusterAccess
@@ -29,7 +28,7 @@ from xaas_core.admission import Admission
 from xaas_core.clock import SystemClock
 from xaas_core.ports import Unavailable
 from xaas_core.serving import (
-    Parts,
+    Assembly,
     Server,
     StartError,
     listen,
@@ -75,37 +74,14 @@ class Settings:
     allowed_imports: Sequence[str] = ()
 
 
-class KubernetesServer:
+class KubernetesServer(Assembly):
     """An async context: the API is served inside it. Raises StartError."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._parts = Parts()
+        super().__init__(Unreachable, Unavailable)
         self._services: Services | None = None
         self.url = ""
-
-    async def __aenter__(self) -> Self:
-        try:
-            await self._start()
-        except (Unreachable, Unavailable, OSError) as error:
-            await self._parts.close()
-            raise StartError(str(error)) from error
-        except BaseException:
-            await self._parts.close()
-            raise
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._parts.close()
-
-    async def failed(self) -> None:
-        """Wait until a part of the server ends, which it never should, and raise its error."""
-        await self._parts.failed()
 
     async def leave(self) -> None:
         """Say that the server isn't ready any more, and go on until everybody has heard of it."""

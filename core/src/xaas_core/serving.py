@@ -12,7 +12,7 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
-from typing import Final
+from typing import Final, Self
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -106,6 +106,38 @@ class Parts:
         for task in done:
             task.result()
         raise RuntimeError(f"{next(iter(done)).get_name()} has ended")
+
+
+class Assembly:
+    """What is put together in `_start`, and works inside of it as an async context.
+
+    `expected`: errors that say why it can't start; they, and OSError, are raised as StartError.
+    """
+
+    def __init__(self, *expected: type[Exception]) -> None:
+        self._expected = (*expected, OSError)
+        self._parts = Parts()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException as error:
+            await self._parts.close()
+            if isinstance(error, self._expected):
+                raise StartError(str(error)) from error
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._parts.close()
+
+    async def failed(self) -> None:
+        """Wait until a part ends, which it never should, and raise its error."""
+        await self._parts.failed()
+
+    async def _start(self) -> None:
+        """Put it together."""
+        raise NotImplementedError
 
 
 async def cancelled(task: "asyncio.Task[None]") -> None:

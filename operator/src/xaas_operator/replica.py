@@ -12,8 +12,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from xaas_core.admission import Admission
 from xaas_core.children import Children
@@ -22,7 +21,7 @@ from xaas_core.controller import Controller
 from xaas_core.gateway import Gateway
 from xaas_core.gateway_app import gateway_app
 from xaas_core.ports import Ports, Unavailable
-from xaas_core.serving import Parts, Server, StartError, listen
+from xaas_core.serving import Assembly, Server, StartError, listen
 from xaas_core.tokens import Tokens
 from xaas_kube.client import ApiError, KubeClient, Unreachable
 from xaas_kube.evaluator import SocketEvaluator
@@ -55,38 +54,17 @@ class Place:
     take_signals: Callable[[], object] = lambda: None
 
 
-class Replica:
+class Replica(Assembly):
     """An async context: the replica works inside it. Raises StartError."""
 
     def __init__(self, settings: Settings, place: Place) -> None:
         self._settings = settings
         self._place = place
-        self._parts = Parts()
+        super().__init__(ApiError, Unreachable, Unavailable)
         self._health = Health()
 
-    async def __aenter__(self) -> Self:
-        try:
-            await self._start()
-        except (ApiError, Unreachable, Unavailable, OSError) as error:
-            await self._parts.close()
-            raise StartError(str(error)) from error
-        except BaseException:
-            await self._parts.close()
-            raise
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def _leave(self) -> None:
         self._health.ready = False
-        await self._parts.close()
-
-    async def failed(self) -> None:
-        """Wait until a part of the replica ends, which it never should, and raise its error."""
-        await self._parts.failed()
 
     async def _start(self) -> None:
         settings, place, parts = self._settings, self._place, self._parts
@@ -132,6 +110,7 @@ class Replica:
             store,
         )
         parts.keep(asyncio.create_task(leader.lead(place), name="leader"))
+        parts.stack.callback(self._leave)  # the first of all that happens at the end
 
     async def _gateway_address(self, client: KubeClient) -> str:
         """The Service's address: runners need no name service to call it."""
