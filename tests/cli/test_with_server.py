@@ -227,7 +227,7 @@ class TestWatch:
         assert "The run is ✔ complete" in plain[-1]
 
     def test_ctrl_c_leaves_the_run_going(self, xaas: Xaas, chain: str, server: str) -> None:
-        command = [sys.executable, "-m", "xaas_cli", "run", chain, "-p", "wait:=0.8", "--watch"]
+        command = [sys.executable, "-m", "xaas_cli", "run", chain, "-p", "wait:=4", "--watch"]
         watching = subprocess.Popen(
             command, stdout=subprocess.PIPE, text=True, env={**os.environ, "XAAS_SERVER": server}
         )
