@@ -89,14 +89,15 @@ async def test_records_are_kept_exactly(store: Store) -> None:
     assert repr(found) == repr(whole)
 
 
-async def test_records_of_some_refs(store: Store) -> None:
+async def test_chosen_records(store: Store) -> None:
     run = await make(store)
     refs = ["a", "b", "c", 'odd "ref", [x]', "タスク"]
     records = [(record(ref, side), None) for ref in refs for side in Side]
     await store.commit(Writes(run, PLAN, records))
-    for wanted in ({"a"}, set(refs[1:]), {"nowhere", "b"}, set(), {"A"}):
-        found = await store.records(run.meta.uid, wanted)
-        assert set(found) == {(ref, side) for ref in wanted & set(refs) for side in Side}
+    every = {(ref, side) for ref in refs for side in Side}
+    nowhere = {("nowhere", Side.DO), ("A", Side.DO)}
+    for wanted in ({DO}, every - {DO}, {*nowhere, ("b", Side.UNDO)}, set(), nowhere, every):
+        assert set(await store.records(run.meta.uid, wanted)) == wanted - nowhere
     assert len(await store.records(run.meta.uid)) == 10
 
 

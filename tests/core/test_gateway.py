@@ -160,9 +160,9 @@ async def test_a_fence_that_comes_between_wins(bench: Bench) -> None:
     read = bench.store.records
     hits = 0
 
-    async def meanwhile(uid: str, refs: Any = None) -> Any:
+    async def meanwhile(uid: str, keys: Any = None) -> Any:
         nonlocal hits
-        found = await read(uid, refs)
+        found = await read(uid, keys)
         hits += 1
         if hits == 1:
             bench.store.records = read  # type: ignore[method-assign]

@@ -43,7 +43,7 @@ class Chaos:
     async def read(self) -> None:
         await self.store.get_run(self.uid)
         await self.store.plan(self.uid)
-        await self.store.records(self.uid, {"a"})
+        await self.store.records(self.uid, {("a", Side.DO)})
 
     async def reconcile(self) -> None:
         run = await self.store.get_run(self.uid)

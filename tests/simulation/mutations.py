@@ -19,7 +19,7 @@ from xaas_core.engine.facts import Decision, Key, Phase, Sighting
 from xaas_core.engine.graph import Graph
 from xaas_core.engine.history import Change, History
 from xaas_core.engine.records import Attempt, TaskRecord
-from xaas_core.engine.states import SATISFIED, Reason, RunState, TaskState
+from xaas_core.engine.states import SATISFIED, Reason, RunState, Side, TaskState
 from xaas_core.gateway import Gateway, Place
 from xaas_core.ports import NotFound, RunnerKey
 from xaas_core.reconciler import Gathered, Reconciler
@@ -79,9 +79,9 @@ def no_fence_of_earlier_rounds() -> list[Patch]:
 def launch_before_commit() -> list[Patch]:
     """Effects come before what they follow from is durable."""
 
-    async def reconcile(self: Any, uid: str) -> int | None:
+    async def reconcile(self: Any, uid: str, *, fresh: bool = False) -> int | None:
         try:
-            gathered = await self._gather(uid)
+            gathered = await self._gather(uid, fresh)
             decision = await self._decide(gathered)
             await self._act(gathered, decision)
             await self._write(gathered, decision)
@@ -118,7 +118,7 @@ def begin_without_nonce() -> list[Patch]:
     original = Gateway.begin
 
     async def begin(self: Any, runner: RunnerKey, call: Any) -> Any:
-        place = await self._find(runner)
+        place = await self._find(runner, fresh=True)
         begun = place.attempt.step(call["step"]) if place is not None else None
         nonce = begun.nonce if begun is not None else call["nonce"]
         forged: Any = {**call, "nonce": nonce}
@@ -147,9 +147,9 @@ def recovery_keeps_undone() -> list[Patch]:
     """A do that was undone stands."""
     original = History._move_task
 
-    def move(self: Any, cell: Any, change: Change) -> None:
-        original(self, cell, change)
-        cell.undone = False
+    def move(self: Any, ref: Any, side: Any, change: Change) -> None:
+        original(self, ref, side, change)
+        self.cells[side][ref] = replace(self.cell(ref, side), undone=False)
 
     return [(History, "_move_task", move)]
 
@@ -161,9 +161,8 @@ def recovery_keeps_dependants() -> list[Patch]:
         for ref in self.graph.order:
             do, undo = self.do(ref), self.undo(ref)
             if do.state not in SATISFIED or undo.undone:
-                do.reset()
-            undo.reset()
-            undo.undone = False
+                self.cells[Side.DO][ref] = do.reset(do.undone)
+            self.cells[Side.UNDO][ref] = undo.reset(undone=False)
 
     return [(History, "_recover", recover)]
 

@@ -259,7 +259,7 @@ class RunOracle:
         again = new.launch == old.launch + 1 and not old.begun and not by_runner
         check(new.launch == old.launch or again, "%s was launched again wrongly", key)
         check(old.stop is None or new.stop == old.stop or again, "the stop of %s changed", key)
-        check(not (by_runner and new.over), "a runner concluded %s", key)
+        check(not (by_runner and new.over and not new.succeeded), "a runner made %s fail", key)
         check(len(new.steps) - len(old.steps) in (0, 1), "steps of %s were dropped", key)
         for was, step in zip(old.steps, new.steps, strict=False):
             same = (was.index, was.begun_at, was.nonce) == (step.index, step.begun_at, step.nonce)

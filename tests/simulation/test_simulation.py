@@ -4,7 +4,7 @@ import pytest
 from tests.simulation import golden
 from tests.simulation.faults import Strike
 from tests.simulation.mutations import MUTATIONS, caught_by
-from tests.simulation.run import MUTANT_SEEDS, play
+from tests.simulation.run import mutant_seeds, play
 from tests.simulation.world import World
 
 pytestmark = pytest.mark.simulation
@@ -41,7 +41,7 @@ def test_a_golden_run_bears_a_strike_at_every_point(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_a_defect_of_the_engine_is_found(name: str) -> None:
-    assert caught_by(name, play, range(MUTANT_SEEDS)) is not None
+    assert caught_by(name, play, mutant_seeds(name)) is not None
 
 
 def test_a_seed_plays_the_same_again() -> None:

@@ -58,13 +58,14 @@ class Controller:
             await asyncio.sleep(RESYNC)
 
     async def _reconcile(self, uid: str) -> float | None:
-        pause = 0.0
+        pause, fresh = 0.0, False
         while True:
             try:
-                wake_at = await self._reconciler.reconcile(uid)
+                wake_at = await self._reconciler.reconcile(uid, fresh=fresh)
             except Conflict:
                 # Somebody else got on: decide again from what they wrote. It may take a moment
                 # until that is seen here.
+                fresh = True
                 if pause >= LONGEST_PAUSE:
                     return pause  # others wait for this worker
                 await asyncio.sleep(pause)

@@ -13,12 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeGuard
 
-from xaas_core.engine.history import History
+from xaas_core.engine.attempts import succeeded
+from xaas_core.engine.folds import Folds
 from xaas_core.engine.json_values import DEEPEST, check_json, is_unicode
 from xaas_core.engine.params import Inputs, apply, encode
 from xaas_core.engine.plan import Plan, TaskPlan
 from xaas_core.engine.records import Attempt, Failure, StepRecord, TaskRecord
 from xaas_core.engine.states import Reason, RunState, Side
+from xaas_core.lag import behind
 from xaas_core.models.objects import Run
 from xaas_core.operations import until
 from xaas_core.ports import Clock, Conflict, NotFound, RunnerKey, Store, Stored, TooLarge
@@ -38,6 +40,11 @@ MAX_TRIES = 20
 
 STOPPED = {"Timeout": Reason.TIMEOUT, "CpuLimit": Reason.CPU_LIMIT}
 """Why a runner stopped its script by itself, by its error's type."""
+
+
+OVER = "this attempt is over"
+NOT_BEGUN = "this process didn't begin that step"
+"""Why a runner is sent away."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,7 @@ class Gateway:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
+        self._folds = Folds()
 
     async def wait(self, runner: RunnerKey, step: int, patience: float = 0) -> BeginAnswer:
         """Whether `step` may begin; for at most `patience` seconds it isn't answered by `wait`."""
@@ -78,26 +86,33 @@ class Gateway:
         return answer or await self._turn(runner, step)
 
     async def _turn(self, runner: RunnerKey, step: int) -> BeginAnswer:
-        place = await self._find(runner)
-        if place is None:
-            return _leave("this attempt is over")
-        return _may_begin(place, step) or {"answer": "go"}
+        """From what was last seen; but nobody is sent away without a look at what is so."""
+        refused = await self._refusal(runner, step, fresh=False)
+        if refused is not None and refused["answer"] == "leave":
+            refused = await self._refusal(runner, step, fresh=True)
+        return refused or {"answer": "go"}
+
+    async def _refusal(self, runner: RunnerKey, step: int, *, fresh: bool) -> BeginAnswer | None:
+        place = await self._find(runner, fresh=fresh)
+        return _leave(OVER) if place is None else _may_begin(place, step)
 
     async def begin(self, runner: RunnerKey, call: BeginCall) -> BeginAnswer:
-        """Record that `step` begins, and hand out its script and params."""
-        for _ in range(MAX_TRIES):
-            place = await self._find(runner)
-            if place is None:
-                return _leave("this attempt is over")
-            step = call["step"]
-            begun = place.attempt.step(step)
-            if begun is not None:
-                if begun.nonce == call["nonce"] and begun.finished_at is None:
-                    return await self._go(place, step)
-                return _leave("this step has begun already, in another process")
-            refused = _may_begin(place, step)
-            if refused is not None:
-                return refused
+        """Record that `step` begins, and hand out its script and params.
+
+        The run is read live: none begins in a run that isn't in its state any more, whatever was
+        seen of it. The record may be what was last seen of it, for its version is a guard.
+        """
+        step = call["step"]
+        for number in range(MAX_TRIES):
+            fresh = number > 0
+            place = await self._find(runner, fresh=fresh, fresh_run=True)
+            refused = _leave(OVER) if place is None else _refused(place, call)
+            if place is None or refused is not None:
+                if fresh and refused is not None:
+                    return refused
+                continue
+            if place.attempt.step(step) is not None:
+                return await self._go(place, step)
             record = StepRecord(step, self._clock.now(), call["nonce"], call["runner"])
             attempt = place.attempt.with_step(record)
             # Computed before the begin is recorded: what can't be handed out must not begin.
@@ -107,18 +122,24 @@ class Gateway:
         return {"answer": "wait", "reason": "too many writers at once"}
 
     async def finish(self, runner: RunnerKey, call: FinishCall) -> FinishAnswer:
-        """Record how a step ended. The first report of the process that began it counts."""
-        for _ in range(MAX_TRIES):
-            place = await self._find(runner)
-            if place is None:
-                return {"answer": "leave", "reason": "this attempt's outcome is recorded already"}
-            begun = place.attempt.step(call["step"])
-            if begun is None or begun.nonce != call["nonce"]:
-                return {"answer": "leave", "reason": "this process didn't begin that step"}
+        """Record how a step ended. The first report of the process that began it counts.
+
+        From what was last seen: the record's version is a guard, and nothing else matters here.
+        """
+        for number in range(MAX_TRIES):
+            fresh = number > 0
+            place = await self._find(runner, fresh=fresh, over=True)
+            begun = None if place is None else place.attempt.step(call["step"])
+            if place is None or begun is None or begun.nonce != call["nonce"]:
+                if fresh:
+                    return {"answer": "leave", "reason": OVER if place is None else NOT_BEGUN}
+                continue
             if begun.finished_at is not None:
                 return _recorded(place.attempt, call["step"])
+            if place.attempt.over:
+                return {"answer": "leave", "reason": "this attempt's outcome is recorded already"}
             ended = self._ended(place, begun, call)
-            attempt = place.attempt.with_step(ended)
+            attempt = succeeded(place.attempt.with_step(ended))
             try:
                 saved = await self._save(place, attempt)
             except TooLarge as error:
@@ -130,22 +151,28 @@ class Gateway:
 
     async def context(self, runner: RunnerKey) -> Run | None:
         """The run of a runner whose attempt isn't over; None otherwise."""
-        place = await self._find(runner)
+        place = await self._find(runner, fresh=True)
         return place.run if place is not None else None
 
-    async def _find(self, runner: RunnerKey) -> Place | None:
-        """The runner's attempt, if it is the newest and its outcome isn't recorded."""
+    async def _find(
+        self, runner: RunnerKey, *, fresh: bool, fresh_run: bool = False, over: bool = False
+    ) -> Place | None:
+        """The runner's attempt, if it is the newest, and its outcome isn't recorded (`over`: or is).
+
+        `fresh`: read live, else as it was last seen; `fresh_run`: the run, at least, is read live.
+        """
+        store, key = self._store, (runner.ref, runner.side)
         try:
-            run = await self._store.get_run(runner.run)
-            plan = await self._store.plan(runner.run)
-            found = await self._store.records(runner.run, {runner.ref})
+            read = store.get_run if fresh or fresh_run else store.seen_run
+            run = await read(runner.run)
+            plan = await store.plan(runner.run)
+            stored = (await store.records(runner.run, [key] if fresh else None)).get(key)
         except NotFound:
             return None
-        stored = found.get((runner.ref, runner.side))
         if plan is None or stored is None or run.meta.deleting:
             return None
         last = stored.value.last
-        if last is None or last.over:
+        if last is None or (last.over and not over):
             return None
         if (last.number, last.launch) != (runner.attempt, runner.launch):
             return None
@@ -188,12 +215,17 @@ class Gateway:
     async def _params(self, place: Place) -> dict[str, Any]:
         """The attempt's input with the edits of its steps so far."""
         graph, ref, side = place.plan.graph, place.runner.ref, place.runner.side
-        wanted = {ref} | graph.ancestors[ref]
+        uid = place.run.meta.uid
+        history = self._folds.of(uid, graph, place.run.history)
+        wanted = {(each, Side.DO) for each in (ref, *graph.ancestors[ref])}
         if side is Side.UNDO:
-            wanted |= graph.descendants[ref]
-        stored = await self._store.records(place.run.meta.uid, wanted)
-        records = {key: each.value for key, each in stored.items()}
-        history = History(graph, place.run.history)
+            wanted |= {(each, Side.UNDO) for each in graph.descendants[ref]}
+        # What the history calls succeeded doesn't change any more: as soon as it is seen, it counts.
+        stored = await self._store.records(uid)
+        missing = behind(history, stored, wanted)
+        if missing:
+            stored |= await self._store.records(uid, missing)
+        records = {key: each.value for key, each in stored.items() if key in wanted}
         parameters = encode(place.run.spec.parameters)
         params = Inputs(parameters, graph, history, records).of(ref, side)
         apply(params, place.attempt.delta())
@@ -222,6 +254,16 @@ class Gateway:
         reason = _why(place.attempt, failure, call["terminated"])
         kept = () if call["terminated"] or late else delta
         return replace(ended, delta=kept, reason=reason, failure=failure)
+
+
+def _refused(place: Place, call: BeginCall) -> BeginAnswer | None:
+    """Why this process may not begin the step now; None if it may, or has."""
+    begun = place.attempt.step(call["step"])
+    if begun is None:
+        return _may_begin(place, call["step"])
+    if begun.nonce == call["nonce"] and begun.finished_at is None:
+        return None
+    return _leave("this step has begun already, in another process")
 
 
 def _without_result(ended: StepRecord, why: str) -> StepRecord:

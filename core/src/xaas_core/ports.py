@@ -157,7 +157,8 @@ class Logged:
 
 
 class Store(Protocol):
-    """Where everything is kept. Every method may raise Unavailable; reads are of the live state."""
+    """Where everything is kept. Every method may raise Unavailable; reads are of the live state,
+    unless they say otherwise."""
 
     async def create_definition(
         self, kind: Kind, namespace: str, spec: DefinitionSpec, idempotency: Idempotency | None
@@ -203,6 +204,12 @@ class Store(Protocol):
     async def get_run(self, uid: str) -> Run:
         """With its history. Raises NotFound."""
 
+    async def seen_run(self, uid: str) -> Run:
+        """The same as it was last seen here: others may have written since, and never we ourselves.
+
+        For what is guarded when it is written, or asked again. Raises NotFound.
+        """
+
     async def list_runs(self, namespace: str, query: Query) -> Page[Run]:
         """Newest first, without histories and without hidden runs."""
 
@@ -233,9 +240,10 @@ class Store(Protocol):
         """The run's plan; None if it isn't made yet. Raises NotFound."""
 
     async def records(
-        self, uid: str, refs: Collection[str] | None = None
+        self, uid: str, keys: Collection[Key] | None = None
     ) -> dict[Key, Stored[TaskRecord]]:
-        """The records of a run's task runs; of all, or of those of `refs`."""
+        """The records of a run's task runs: all as they were last seen here, or those of `keys`,
+        which are read live."""
 
     async def commit(self, writes: Writes) -> None:
         """Write one reconcile's outcome. Raises Conflict, NotFound; see `Writes`."""
@@ -302,9 +310,10 @@ class Launcher(Protocol):
     the others are ended too. Otherwise the next step's would wait for ever.
     """
 
-    async def start(self, order: LaunchOrder) -> None:
-        """Idempotent by run, ref, side, attempt and launch. A runner that can't be started is
-        sighted as refused; raises Unavailable if it should be tried again."""
+    async def start(self, *orders: LaunchOrder) -> None:
+        """Start one runner for each order, side by side. Idempotent by run, ref, side, attempt and
+        launch. A runner that can't be started is sighted as refused; raises Unavailable, once all
+        were tried, if one should be tried again."""
 
     async def end(self, runner: RunnerKey, grace: int) -> None:
         """SIGTERM, after `grace` milliseconds SIGKILL. Returns at once; idempotent."""

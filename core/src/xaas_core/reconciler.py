@@ -5,17 +5,19 @@ restart) calls the same function with the run's uid only. A lost or doubled trig
 and a crash anywhere is made up for by the next call.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from xaas_core.admission import Admission
 from xaas_core.engine.decide import decide
-from xaas_core.engine.facts import Decision, Facts, Key, Settings, Sighting
+from xaas_core.engine.facts import Decision, Facts, Key, Launch, Settings, Sighting
+from xaas_core.engine.folds import Folds
 from xaas_core.engine.history import History
 from xaas_core.engine.params import MAX_BYTES, Conflict, Inputs, conflicts, encode, size
 from xaas_core.engine.plan import Plan
 from xaas_core.engine.records import Failure, TaskRecord, Verdict
-from xaas_core.engine.states import ENDED, Reason, RunState, Side
+from xaas_core.engine.states import ENDED, SATISFIED, Reason, RunState, Side
+from xaas_core.lag import behind
 from xaas_core.models.fields import optional_milliseconds
 from xaas_core.models.objects import Run, RunStatus, RunWarning, Summary
 from xaas_core.planner import NotPlannable, make_plan
@@ -39,6 +41,9 @@ REPLAN_AT_LEAST_EVERY = 30_000
 """Milliseconds until a run whose definitions are missing looks for them again; the longer it waits
 already, the more seldom it looks."""
 
+STARTS = {RunState.PROCESSING: Side.DO, RunState.CANCELLING: Side.UNDO}
+"""What is started in which state of a run."""
+
 MAX_WARNINGS = 100
 """Warnings that a run carries: enough to see what is wrong, not enough to be a burden."""
 
@@ -46,10 +51,11 @@ MAX_WARNINGS = 100
 class Gathered:
     """What was read for one decision, and what was found out for it."""
 
-    def __init__(self, run: Run, plan: Plan, records: dict[Key, Stored[TaskRecord]]) -> None:
+    def __init__(self, run: Run, plan: Plan) -> None:
         self.run = run
         self.plan = plan
-        self.records = records
+        self.history = History(plan.graph)
+        self.records: dict[Key, Stored[TaskRecord]] = {}
         self.sightings: Mapping[Key, Sighting] = {}
         self.verdicts: dict[Key, Verdict] = {}
         self.warnings = list(run.status.warnings)
@@ -68,21 +74,23 @@ class Reconciler:
         self._ports = ports
         self._tokens = tokens
         self._admission = admission or Admission(ports.store, ports.evaluator)
+        self._folds = Folds()
 
-    async def reconcile(self, uid: str) -> int | None:
+    async def reconcile(self, uid: str, *, fresh: bool = False) -> int | None:
         """Do what the run needs now; the answer is when to look again, if nothing happens before.
 
-        Raises Conflict if something was written meanwhile (call again at once), and Unavailable.
+        It is decided from what was last seen; `fresh`: from what is read now. Raises Conflict if
+        something was written meanwhile (call again at once, for a fresh look), and Unavailable.
         """
         try:
-            gathered = await self._gather(uid)
+            gathered = await self._gather(uid, fresh)
             if gathered.run.meta.deleting and not gathered.plan.tasks:
                 # Never planned; or its plan, and its records, were removed before it was.
                 await self._remove(uid)
                 return None
             decision = await self._decide(gathered)
-            if _moves_run(decision) and not await self._knows_all(gathered):
-                gathered = await self._gather(uid, live=True)
+            if not fresh and _moves_run(decision) and not await self._knows_all(gathered, decision):
+                gathered = await self._gather(uid, fresh=True)
                 decision = await self._decide(gathered)
             await self._write(gathered, decision)
         except NotFound:
@@ -96,30 +104,36 @@ class Reconciler:
             decision.wake(now + min(max(age // 10, REPLAN_AFTER), REPLAN_AT_LEAST_EVERY))
         return decision.wake_at
 
-    async def _knows_all(self, gathered: Gathered) -> bool:
-        """Whether no record is newer than those that were decided on.
+    async def _knows_all(self, gathered: Gathered, decision: Decision) -> bool:
+        """Whether no record is newer than those that were decided on, of what isn't at its end.
 
         Their own writes are guarded. But a run must not leave a state, either, while an intent stands
         unfenced that we haven't seen: another one may have written it, who led before us.
         """
-        uid, refs = gathered.run.meta.uid, set(gathered.plan.by_ref)
-        live = await self._ports.store.records(uid, refs)
-        known = {key: stored.version for key, stored in gathered.records.items()}
-        return known == {key: stored.version for key, stored in live.items()}
+        assert decision.after is not None
+        side = STARTS.get(gathered.history.state)
+        keys = [] if side is None else [(ref, side) for ref in _open(decision.after, side)]
+        if not keys:
+            return True
+        live = await self._ports.store.records(gathered.run.meta.uid, keys)
+        return all(_version(live, key) == _version(gathered.records, key) for key in keys)
 
-    async def _gather(self, uid: str, live: bool = False) -> Gathered:
+    async def _gather(self, uid: str, fresh: bool) -> Gathered:
         store = self._ports.store
-        run = await store.get_run(uid)
+        run = await (store.get_run(uid) if fresh else store.seen_run(uid))
         plan = await store.plan(uid)
-        gathered = Gathered(run, plan or Plan(run.spec.name, ()), {})
+        gathered = Gathered(run, plan or Plan(run.spec.name, ()))
         if plan is None:
             # One that was cancelled before it was planned needs no plan any more.
             wanted = not run.history and not run.meta.deleting
             gathered.planned = wanted and await self._make_plan(gathered)
+            gathered.history = History(gathered.plan.graph, run.history)
             return gathered
+        gathered.history = self._folds.of(uid, plan.graph, run.history)
         gathered.records = await store.records(uid)
-        if live or _behind(run, gathered.records):
-            gathered.records = await store.records(uid, set(plan.by_ref))
+        missing = list(_every(plan)) if fresh else behind(gathered.history, gathered.records)
+        if missing:
+            gathered.records |= await store.records(uid, missing)
         # Runners are looked at after the records were read: whatever a runner reports before it is
         # seen to be gone is either in the records or makes the guarded write fail.
         runners = [
@@ -167,6 +181,7 @@ class Reconciler:
             now=self._ports.clock.now(),
             plan=gathered.plan,
             history=run.history,
+            folded=gathered.history,
             records={key: stored.value for key, stored in gathered.records.items()},
             sightings=gathered.sightings,
             settings=Settings(
@@ -230,20 +245,8 @@ class Reconciler:
         for end in decision.ends:
             runner = RunnerKey(uid, end.ref, end.side, end.attempt, end.launch)
             await launcher.end(runner, end.grace)
-        for launch in decision.launches:
-            runner = RunnerKey(uid, launch.ref, launch.side, launch.attempt, launch.launch)
-            order = LaunchOrder(
-                run=uid,
-                namespace=run.meta.namespace,
-                ref=launch.ref,
-                side=launch.side,
-                attempt=launch.attempt,
-                launch=launch.launch,
-                steps=launch.steps,
-                task=gathered.plan.by_ref[launch.ref],
-                token=self._tokens.issue(runner),
-            )
-            await launcher.start(order)
+        if decision.launches:
+            await launcher.start(*(self._order(gathered, each) for each in decision.launches))
         for release in decision.releases:
             runner = RunnerKey(uid, release.ref, release.side, release.attempt, release.launch)
             await launcher.release(runner)
@@ -252,26 +255,44 @@ class Reconciler:
         elif decision.retire:
             await self._ports.store.retire_run(run)
 
+    def _order(self, gathered: Gathered, launch: Launch) -> LaunchOrder:
+        meta = gathered.run.meta
+        runner = RunnerKey(meta.uid, launch.ref, launch.side, launch.attempt, launch.launch)
+        return LaunchOrder(
+            run=meta.uid,
+            namespace=meta.namespace,
+            ref=launch.ref,
+            side=launch.side,
+            attempt=launch.attempt,
+            launch=launch.launch,
+            steps=launch.steps,
+            task=gathered.plan.by_ref[launch.ref],
+            token=self._tokens.issue(runner),
+        )
+
     async def _remove(self, uid: str) -> None:
         await self._ports.launcher.forget(uid)
         await self._ports.store.remove_run(uid)
 
 
-def _behind(run: Run, records: Mapping[Key, Stored[TaskRecord]]) -> bool:
-    """Whether these records are older than the run's history, which follows from them.
+def _open(history: History, side: Side) -> list[str]:
+    """The refs of which a runner may have been intended, and hasn't ended."""
+    cells, graph = history.cells[side], history.graph
+    others = graph.dependencies if side is Side.DO else graph.dependants
+    return [
+        ref
+        for ref, cell in cells.items()
+        if cell.state not in ENDED and all(cells[each].state in SATISFIED for each in others[ref])
+    ]
 
-    A store may give all records of a run as it last saw them. Chosen ones are read live.
-    """
-    for change in run.history:
-        if change.ref is None or change.side is None or change.attempt == 0:
-            continue
-        stored = records.get((change.ref, change.side))
-        last = stored.value.last if stored is not None else None
-        if last is None or last.number < change.attempt:
-            return True
-        if change.state in ENDED and last.number == change.attempt and not last.over:
-            return True
-    return False
+
+def _every(plan: Plan) -> Iterable[Key]:
+    return ((ref, side) for ref in plan.by_ref for side in Side)
+
+
+def _version(records: Mapping[Key, Stored[TaskRecord]], key: Key) -> str | None:
+    stored = records.get(key)
+    return stored.version if stored is not None else None
 
 
 def _has_condition(plan: Plan, key: Key) -> bool:

@@ -4,11 +4,11 @@ Nothing makes these one: they are written in the order in which a crash in betwe
 (docs/architecture.md), each guarded by the version that the decision was made from.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from xaas_core.admission import Refused
-from xaas_core.engine.records import TaskRecord
 from xaas_core.engine.states import OVER
 from xaas_core.ports import Clock, Conflict, Writes
 from xaas_kube import run_objects
@@ -58,16 +58,37 @@ class Commits:
         if writes.plan is not None:
             await self._hold(known)
             await self._plans.write(known, writes.plan)
+        await self._write_records(known, writes)
+        if writes.status is not None:
+            await self._write_status(known, writes)
+
+    async def _write_records(self, known: KnownRun, writes: Writes) -> None:
+        """Those that are there already first, in order: of a stop and an intent that follows from it
+        a crash may leave the stop alone, never the intent. New ones don't follow from each other."""
         changes = {(c.ref, c.side): c for c in writes.changes if c.ref is not None}
+        new = []
         for record, of in writes.records:
             change = changes.get((record.ref, record.side))
             if of is None:
-                task = await self._task_of(known, record)
-                await self._records.create(known, task, record, change)
+                new.append((record, change))
             else:
                 await self._records.replace(known, record, of, change)
-        if writes.status is not None:
-            await self._write_status(known, writes)
+        if not new:
+            return
+        plan = writes.plan or await self._plans.read(known)
+        tasks = plan.by_ref if plan is not None else {}
+        made = await asyncio.gather(
+            *(
+                self._records.create(
+                    known, tasks[each.ref].task if each.ref in tasks else each.ref, each, change
+                )
+                for each, change in new
+            ),
+            return_exceptions=True,
+        )
+        for error in made:
+            if error is not None:
+                raise error
 
     async def _write_status(self, known: KnownRun, writes: Writes) -> None:
         status, now = writes.status, self._clock.now()
@@ -106,8 +127,3 @@ class Commits:
         await self._runs.patch(known.uid, {"metadata": metadata})
         # It is in another version now: the decision is made anew from that.
         raise Conflict("the run is held from now on")
-
-    async def _task_of(self, known: KnownRun, record: TaskRecord) -> str:
-        plan = await self._plans.read(known)
-        found = plan.by_ref.get(record.ref) if plan is not None else None
-        return found.task if found is not None else record.ref

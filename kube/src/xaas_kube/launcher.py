@@ -88,8 +88,14 @@ class JobLauncher:
 
     # ----------------------------------------------------------------------------------- the port
 
-    async def start(self, order: LaunchOrder) -> None:
+    async def start(self, *orders: LaunchOrder) -> None:
         """See the port."""
+        done = await asyncio.gather(*map(self._start, orders), return_exceptions=True)
+        for error in done:
+            if error is not None:
+                raise error
+
+    async def _start(self, order: LaunchOrder) -> None:
         runner = runner_of(order)
         run = self._where(order.run)
         if run is None or self._job(runner) is not None or runner in self._refused:

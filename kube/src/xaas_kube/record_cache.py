@@ -80,7 +80,9 @@ class RecordCache:
             # Removed, or put aside: whoever decides about this run must ask for its records live.
             self._incomplete.add(run)
         if not kept:
+            # With none left it is as before the first: read live where the history names any.
             self._items.pop(run, None)
+            self._incomplete.discard(run)
         self._touched(Touch(run, self._part))
 
     def _read(self, item: Json) -> Stored[TaskRecord]:

@@ -19,8 +19,9 @@ from xaas_kube.run_index import KnownRun
 from xaas_kube.runs import list_all
 from xaas_kube.words import Label, Resource, path
 
-FEW: Final = 8
-"""Records that are read one by one; more are read as a list."""
+FEW: Final = 30
+"""Records that are read one by one, by their names. More are read as a list: for that the API server
+looks through the task runs of all runs of the namespace."""
 
 
 class Records:
@@ -32,17 +33,17 @@ class Records:
         self.informer = Informer(client, path(Resource.TASK_RUNS, None), self.cache, selector)
 
     async def read(
-        self, known: KnownRun, refs: Collection[str] | None
+        self, known: KnownRun, keys: Collection[Key] | None
     ) -> dict[Key, Stored[TaskRecord]]:
-        """The records of a run, or of some of its refs, live."""
-        if refs is not None and len(refs) * len(Side) <= FEW:
-            items = await self._read_each(known, refs)
+        """The records of a run, or some of them, live."""
+        if keys is not None and len(keys) <= FEW:
+            items = await self._read_each(known, keys)
         else:
             items = await self.items(known)
         found = {}
         for item in items:
             key = record_objects.key_of(item)
-            if refs is None or key[0] in refs:
+            if keys is None or key in keys:
                 version = item["metadata"]["resourceVersion"]
                 found[key] = Stored(record_objects.read(item), version)
         return found
@@ -107,7 +108,7 @@ class Records:
             # The run is there: so it is being removed, from below. What is so is to be seen anew.
             raise Conflict(f"the {_named(record)} is gone") from None
 
-    async def _read_each(self, known: KnownRun, refs: Collection[str]) -> list[Json]:
+    async def _read_each(self, known: KnownRun, keys: Collection[Key]) -> list[Json]:
         async def read(ref: str, side: Side) -> Json | None:
             name = task_run_name(known.name, known.uid, ref, side)
             try:
@@ -116,7 +117,7 @@ class Records:
             except NotFound:
                 return None
 
-        found = await asyncio.gather(*(read(ref, side) for ref in sorted(refs) for side in Side))
+        found = await asyncio.gather(*(read(*key) for key in sorted(keys)))
         return [item for item in found if item is not None]
 
 

@@ -78,7 +78,8 @@ class Retirement:
                 retired = await self._runs.patch(known.uid, patch)
                 self._places[known.uid] = (known.namespace, known.name)
                 self._runs.informer.forget(known.uid, int(retired["metadata"]["resourceVersion"]))
-            await self._label_all(await self._records.items(known), "true")
+            # Those that are seen: one that isn't (a watch that is dead) is put aside by `tidy`.
+            await self._label_all(self._records.cache.items(known.uid), "true")
 
     async def tidy(self) -> None:
         """Take back what is wanted, and put aside what was left behind. The leader's, until cancelled.

@@ -5,9 +5,10 @@ wants a name), who is to be told of a change, and what a list shows.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from xaas_core.engine.history import Change
 from xaas_core.engine.states import OVER
 from xaas_core.models.objects import Run
 from xaas_core.ports import Part, Touch
@@ -38,6 +39,7 @@ class KnownRun:
     logged: int
     others: tuple[str, ...]
     run: Run
+    """With its history where only live runs are watched."""
 
     @property
     def metadata(self) -> Json:
@@ -69,8 +71,11 @@ class RunIndex:
 
     def seen(self, item: Json) -> None:
         """See `informer.Sink`."""
+        before = self._runs.get(item["metadata"]["uid"])
         now = known_run(item)
-        before = self._runs.get(now.uid)
+        if self._live_only:
+            told = () if before is None else before.run.history
+            now = replace(now, run=replace(now.run, history=_grown(told, item)))
         texts = (item.get("status") or {}).get("log") or ()
         self._feed.add(now.uid, texts, 0 if before is None else before.logged)
         self._runs[now.uid] = now
@@ -122,6 +127,14 @@ def known_run(item: Json) -> KnownRun:
         others=tuple(run_objects.finalizers_of_others(item)),
         run=run_objects.read(item, history=False),
     )
+
+
+def _grown(told: tuple[Change, ...], item: Json) -> tuple[Change, ...]:
+    """A run's history, of which `told` is known already: a log only grows."""
+    texts = (item.get("status") or {}).get("log") or ()
+    if len(texts) < len(told):
+        told = ()  # somebody edited it; what there is now is what counts
+    return (*told, *(each.change for each in run_objects.log(texts[len(told) :])))
 
 
 def _waits(asked: Any, answered: Any) -> bool:

@@ -274,6 +274,11 @@ class KubernetesStore:
         """See the port."""
         return run_objects.read(await self._runs.read(uid))
 
+    async def seen_run(self, uid: str) -> Run:
+        """See the port."""
+        known = self._runs.index.get(uid) if self._watches_records else None
+        return known.run if known is not None else await self.get_run(uid)
+
     async def list_runs(self, namespace: str, query: Query) -> Page[Run]:
         """See the port."""
         await self._runs.catch_up(Resource.RUNS, namespace, self._runs.informer)
@@ -298,15 +303,15 @@ class KubernetesStore:
         return await self._plans.read(await self._runs.find(uid))
 
     async def records(
-        self, uid: str, refs: Collection[str] | None = None
+        self, uid: str, keys: Collection[Key] | None = None
     ) -> dict[Key, Stored[TaskRecord]]:
-        """See the port. All of a run's are those that were last seen; chosen ones are read live."""
-        if refs is None and self._watches_records and self._runs.index.get(uid) is not None:
+        """See the port."""
+        if keys is None and self._watches_records and self._runs.index.get(uid) is not None:
             seen = self._records.cache.of(uid)
             if seen is not None:
                 return seen
         try:
-            return await self._records.read(await self._runs.find(uid), refs)
+            return await self._records.read(await self._runs.find(uid), keys)
         except NotFound:
             return {}
 

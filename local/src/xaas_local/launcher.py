@@ -120,9 +120,13 @@ class ProcessLauncher:
 
     # ----------------------------------------------------------------------------------- the port
 
-    async def start(self, order: LaunchOrder) -> None:
+    async def start(self, *orders: LaunchOrder) -> None:
         """See the port."""
         self._check_open()
+        for order in orders:
+            self._start(order)
+
+    def _start(self, order: LaunchOrder) -> None:
         key = RunnerKey(order.run, order.ref, order.side, order.attempt, order.launch)
         if key in self._live.get(order.run, ()) or self._ended.get(key) is not None:
             return

@@ -145,6 +145,10 @@ class SqliteStore:
             uid = run_rows.recall(tx, namespace, idempotency)
         return None if uid is None else await self.get_run(uid)
 
+    async def seen_run(self, uid: str) -> Run:
+        """See the port. Nobody else writes the file."""
+        return await self.get_run(uid)
+
     async def get_run(self, uid: str) -> Run:
         """See the port."""
         self._check_open()
@@ -218,7 +222,7 @@ class SqliteStore:
         return kept.plan
 
     async def records(
-        self, uid: str, refs: Collection[str] | None = None
+        self, uid: str, keys: Collection[Key] | None = None
     ) -> dict[Key, Stored[TaskRecord]]:
         """See the port."""
         self._check_open()
@@ -231,9 +235,9 @@ class SqliteStore:
                 for key, version, text in rows
             }
             self._kept.grow(uid, sum(len(text) for _, _, text in rows))
-        if refs is None:
+        if keys is None:
             return dict(kept.records)
-        return {key: stored for key, stored in kept.records.items() if key[0] in refs}
+        return {key: kept.records[key] for key in keys if key in kept.records}
 
     async def commit(self, writes: Writes) -> None:
         """See the port. All of it or nothing."""

@@ -77,8 +77,8 @@ class EventRecorder:
             return word, message, change.state is RunState.ABORTED
         if change.state is not TaskState.FAILED:
             return "", "", False
-        records = await self._store.records(run, [change.ref])
-        stored = records.get((change.ref, change.side))
+        key = (change.ref, change.side)
+        stored = (await self._store.records(run, [key])).get(key)
         last = stored.value.last if stored is not None else None
         failure = last.failure if last is not None else None
         if failure is None and stored is not None and stored.value.verdict is not None:

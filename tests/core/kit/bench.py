@@ -38,12 +38,13 @@ class HandLauncher:
         self.forgotten: list[str] = []
         self.seen: dict[RunnerKey, Sighting] = {}
 
-    async def start(self, order: LaunchOrder) -> None:
+    async def start(self, *orders: LaunchOrder) -> None:
         """See `ports.Launcher`."""
-        key = RunnerKey(order.run, order.ref, order.side, order.attempt, order.launch)
-        if key not in self.seen:
-            self.orders.append(order)
-            self.seen[key] = Sighting(order.attempt, order.launch, Phase.LIVE)
+        for order in orders:
+            key = RunnerKey(order.run, order.ref, order.side, order.attempt, order.launch)
+            if key not in self.seen:
+                self.orders.append(order)
+                self.seen[key] = Sighting(order.attempt, order.launch, Phase.LIVE)
 
     async def end(self, runner: RunnerKey, grace: int) -> None:
         """See `ports.Launcher`."""

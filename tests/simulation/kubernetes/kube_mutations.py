@@ -12,7 +12,7 @@ from tests.simulation.kubernetes import kube_golden, kube_scenarios
 from tests.simulation.mutations import Defects, Patch, installed
 from tests.simulation.rules import Violation
 
-from xaas_core import reconciler
+from xaas_core import gateway, reconciler
 from xaas_core.engine.facts import Phase, Sighting
 from xaas_kube import sightings
 from xaas_kube.client import JSON_PATCH, MERGE_PATCH
@@ -65,7 +65,7 @@ def status_unguarded() -> list[Patch]:
 
 def records_behind() -> list[Patch]:
     """Records that are older than the history are decided on."""
-    return [(reconciler, "_behind", lambda run, records: False)]
+    return [(module, "behind", lambda *facts: []) for module in (reconciler, gateway)]
 
 
 def gone_because_unseen() -> list[Patch]:

@@ -126,8 +126,8 @@ class LogReader:
 
     async def record(self) -> TaskRecord:
         """The task run's record; an empty one if it has none yet."""
-        records = await self.services.store.records(self.run, [self.ref])
-        stored = records.get((self.ref, self.side))
+        key = (self.ref, self.side)
+        stored = (await self.services.store.records(self.run, [key])).get(key)
         return TaskRecord(self.ref, self.side) if stored is None else stored.value
 
     async def _ended(self, run: Run) -> bool:

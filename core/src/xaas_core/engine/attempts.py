@@ -40,16 +40,25 @@ def conclude(draft: Draft, key: Key) -> None:
         draft.save_attempt(key, concluded)
 
 
+def succeeded(attempt: Attempt) -> Attempt:
+    """The attempt with its outcome, if all its steps have succeeded; as it is, if not.
+
+    Nothing else can become of it then: whoever writes the last step's end writes this with it.
+    """
+    done = {step.index for step in attempt.steps if step.succeeded}
+    if attempt.over or not done.issuperset(attempt.order):
+        return attempt
+    at = max(step.finished_at or 0 for step in attempt.steps)
+    return replace(attempt, ended_at=at, succeeded=True)
+
+
 def _by_report(attempt: Attempt) -> Attempt | None:
     """What the runner itself has reported."""
     for step in attempt.steps:
         if step.finished_at is not None and not step.succeeded:
             return _end(attempt, step.finished_at, step.reason, step.failure)
-    done = {step.index for step in attempt.steps if step.succeeded}
-    if done.issuperset(attempt.order):
-        at = max(step.finished_at or 0 for step in attempt.steps)
-        return replace(attempt, ended_at=at, succeeded=True)
-    return None
+    ended = succeeded(attempt)
+    return ended if ended.over else None
 
 
 def _by_sighting(draft: Draft, key: Key, attempt: Attempt) -> Attempt | None:

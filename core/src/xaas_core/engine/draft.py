@@ -15,7 +15,8 @@ class Draft:
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
         self.now = facts.now
-        self.history = History(facts.plan.graph, facts.history)
+        folded = facts.folded or History(facts.plan.graph, facts.history)
+        self.history = folded.copy()
         self.decision = Decision()
         # In the order of the plan: what a decision says must not depend on how a store lists records.
         self.records: dict[Key, TaskRecord] = {

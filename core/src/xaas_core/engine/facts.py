@@ -73,7 +73,8 @@ class Reply:
 class Facts:
     """Everything that a decision depends on; `now` in milliseconds since 1970.
 
-    `verdicts` are answers to questions of an earlier decision, not yet stored.
+    `verdicts` are answers to questions of an earlier decision, not yet stored. `folded` is the fold
+    of `history`, if it is known.
     """
 
     now: int
@@ -85,6 +86,7 @@ class Facts:
     request: Request | None = None
     deleting: bool = False
     verdicts: Mapping[Key, Verdict] = field(default_factory=dict)
+    folded: History | None = None
 
 
 @dataclass(frozen=True)

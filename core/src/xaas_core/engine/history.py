@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from xaas_core.engine.graph import Graph
 from xaas_core.engine.states import (
+    ENDED,
     OVER,
     SATISFIED,
     Reason,
@@ -49,9 +50,13 @@ class Change:
     message: str = ""
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class Cell:
-    """The state of one task run. `undone` (undo side): it took back something of its do."""
+    """The state of one task run. `undone` (undo side): it took back something of its do.
+
+    `newest` is the highest attempt that any change has named, of whatever round, and `newest_over`
+    whether one told of its end: a record must know that much.
+    """
 
     state: TaskState = TaskState.PENDING
     round: int = 0
@@ -61,14 +66,35 @@ class Cell:
     attempt: int = 0
     launch: int = 0
     reason: Reason = Reason.NONE
+    newest: int = 0
+    newest_over: bool = False
 
-    def reset(self) -> None:
-        """Return to pending: a new round."""
-        self.state = TaskState.PENDING
-        self.round += 1
-        self.started_at = self.finished_at = None
-        self.attempt = self.launch = 0
-        self.reason = Reason.NONE
+    def reset(self, undone: bool) -> "Cell":
+        """Pending again: a new round."""
+        return Cell(
+            round=self.round + 1,
+            undone=undone,
+            newest=self.newest,
+            newest_over=self.newest_over,
+        )
+
+    def moved(self, state: TaskState, change: Change) -> "Cell":
+        """As `change` says, which is a legal move."""
+        running = state is TaskState.RUNNING
+        named = change.attempt > 0
+        newer = named and change.attempt >= self.newest
+        return Cell(
+            state,
+            self.round,
+            self.undone or (change.side is Side.UNDO and state is not TaskState.SKIPPED),
+            change.at if running else self.started_at,
+            self.finished_at if running else change.at,
+            change.attempt if named else self.attempt,
+            change.launch if named else self.launch,
+            change.reason,
+            change.attempt if newer else self.newest,
+            state in ENDED if newer else self.newest_over,
+        )
 
 
 class History:
@@ -90,6 +116,14 @@ class History:
         for change in changes:
             self.append(change)
 
+    def copy(self) -> "History":
+        """One that is appended to on its own. Cells are never changed, only put in each other's
+        place: copying is cheap."""
+        copied = History.__new__(History)
+        copied.__dict__.update(self.__dict__)
+        copied.cells = {side: dict(cells) for side, cells in self.cells.items()}
+        return copied
+
     def cell(self, ref: str, side: Side) -> Cell:
         """The state of one task run."""
         return self.cells[side][ref]
@@ -108,7 +142,7 @@ class History:
             self._move_run(RunState(change.state), change)
         else:
             assert change.side is not None
-            self._move_task(self.cell(change.ref, change.side), change)
+            self._move_task(change.ref, change.side, change)
         self.last_at = max(self.last_at, change.at)
         self.length += 1
 
@@ -122,9 +156,10 @@ class History:
         if self.state is RunState.ABORTED and state is RunState.PROCESSING:
             self._recover()
         if self.state is RunState.ABORTED and state is RunState.CANCELLING:
-            for undo in self.cells[Side.UNDO].values():
+            undos = self.cells[Side.UNDO]
+            for ref, undo in undos.items():
                 if undo.state is TaskState.FAILED:
-                    undo.reset()
+                    undos[ref] = undo.reset(undo.undone)
         if state is RunState.PROCESSING:
             self.processing_since = change.at
             if self.started_at is None:
@@ -135,19 +170,10 @@ class History:
         if change.reason or state in (RunState.PROCESSING, RunState.COMPLETE):
             self.reason, self.message = change.reason, change.message
 
-    def _move_task(self, cell: Cell, change: Change) -> None:
-        state = TaskState(change.state)
-        check_task_move(f"{change.ref}/{change.side}", cell.state, state)
-        cell.state = state
-        cell.reason = change.reason
-        if change.attempt:
-            cell.attempt, cell.launch = change.attempt, change.launch
-        if state is TaskState.RUNNING:
-            cell.started_at = change.at
-        else:
-            cell.finished_at = change.at
-        if change.side is Side.UNDO and state is not TaskState.SKIPPED:
-            cell.undone = True
+    def _move_task(self, ref: str, side: Side, change: Change) -> None:
+        cell, state = self.cell(ref, side), TaskState(change.state)
+        check_task_move(f"{ref}/{side}", cell.state, state)
+        self.cells[side][ref] = cell.moved(state, change)
 
     def _recover(self) -> None:
         stands: dict[str, bool] = {}
@@ -159,6 +185,6 @@ class History:
                 and all(stands[needed] for needed in self.graph.dependencies[ref])
             )
             if not stands[ref] and do.state is not TaskState.RUNNING:
-                do.reset()
-            undo.reset()
-            undo.undone = False  # what was undone runs again, from a clean slate
+                self.cells[Side.DO][ref] = do.reset(do.undone)
+            # What was undone runs again, from a clean slate.
+            self.cells[Side.UNDO][ref] = undo.reset(undone=False)

@@ -223,6 +223,10 @@ class MemoryStore:
         """See `ports.Store`."""
         return self._row(uid).run()
 
+    async def seen_run(self, uid: str) -> Run:
+        """See `ports.Store`."""
+        return await self.get_run(uid)
+
     async def list_runs(self, namespace: str, query: Query) -> Page[Run]:
         """See `ports.Store`."""
         found = [
@@ -253,11 +257,11 @@ class MemoryStore:
         return self._row(uid).plan
 
     async def records(
-        self, uid: str, refs: Collection[str] | None = None
+        self, uid: str, keys: Collection[Key] | None = None
     ) -> dict[Key, Stored[TaskRecord]]:
         """See `ports.Store`."""
         records = self._row(uid).records
-        return {key: each for key, each in records.items() if refs is None or key[0] in refs}
+        return {key: each for key, each in records.items() if keys is None or key in keys}
 
     # --- what the reconciler and the gateway write ---
 

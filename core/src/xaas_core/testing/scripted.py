@@ -159,8 +159,12 @@ class ScriptedLauncher:
 
     # --- the port ---
 
-    async def start(self, order: LaunchOrder) -> None:
+    async def start(self, *orders: LaunchOrder) -> None:
         """See `ports.Launcher`."""
+        for order in orders:
+            self._start(order)
+
+    def _start(self, order: LaunchOrder) -> None:
         key = RunnerKey(order.run, order.ref, order.side, order.attempt, order.launch)
         if key in self.jobs:
             return

@@ -1,0 +1,39 @@
+"""What was last seen of a run's records may be older than its history: which of them must be read."""
+
+from collections.abc import Collection, Mapping
+
+from xaas_core.engine.facts import Key
+from xaas_core.engine.history import History
+from xaas_core.engine.records import TaskRecord
+from xaas_core.engine.states import Side
+from xaas_core.ports import Stored
+
+
+def behind(
+    history: History,
+    records: Mapping[Key, Stored[TaskRecord]],
+    keys: Collection[Key] | None = None,
+) -> list[Key]:
+    """Of which task runs (of `keys`, or all) the record is older than the history, which follows
+    from the records.
+
+    A store gives all records of a run as it last saw them. Chosen ones are read live.
+    """
+    cells = (
+        [((ref, side), cell) for side in Side for ref, cell in history.cells[side].items()]
+        if keys is None
+        else [(key, history.cell(*key)) for key in keys]
+    )
+    found = []
+    for key, cell in cells:
+        if cell.newest == 0:
+            continue
+        stored = records.get(key)
+        last = stored.value.last if stored is not None else None
+        if (
+            last is None
+            or last.number < cell.newest
+            or (cell.newest_over and last.number == cell.newest and not last.over)
+        ):
+            found.append(key)
+    return found
