@@ -308,6 +308,10 @@ async def test_each_write_touches(store: Store) -> None:
     version = (await store.records(uid))[DO].version
     await store.save_record(uid, record(number=2), version)
     await heard(touches, {Touch(uid, Part.RECORD)})
+    version = (await store.records(uid))[DO].version
+    begun = replace(record().attempts[0], steps=(StepRecord(0, 5, "n"),))
+    await store.save_record(uid, TaskRecord(*DO, attempts=(begun,)), version)
+    await heard(touches, {Touch(uid, Part.BEGUN)})
     await store.remove_run(uid)
     found = await heard(touches, {Touch(uid, Part.REMOVED)})
     assert unheard.meta.uid not in {touch.run for touch in found}

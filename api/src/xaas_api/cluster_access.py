@@ -135,7 +135,7 @@ class ClusterAccess:
         name = call.params[need.of]
         try:
             if need.resource == Resource.RUNS:
-                meta = (await self._store.get_run(name)).meta
+                meta = (await self._store.seen_run(name)).meta
             else:
                 kind = KINDS[need.resource]
                 meta = (await self._store.get_definition(kind, namespace, name)).meta

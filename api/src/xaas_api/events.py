@@ -141,7 +141,7 @@ class Narrator:
     async def _subject(self, logged: Logged) -> Subject:
         found = self._known.get(logged.run)
         if found is None or (found.plan is None and logged.change.ref is not None):
-            run = await self._store.get_run(logged.run)
+            run = await self._store.seen_run(logged.run)
             found = Subject(run, await self._store.plan(logged.run))
             self._known[logged.run] = found
         self._known.move_to_end(logged.run)

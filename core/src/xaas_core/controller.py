@@ -12,6 +12,9 @@ from xaas_core.tokens import Tokens
 RESYNC = 30.0
 """Seconds between looks at every live run, in case a trigger was lost outside of our sight."""
 
+BEGUN_WAITS = 0.025
+"""Seconds until a step's begin is looked at: of a short one the end is then told in the same write."""
+
 WORKERS = 64
 """Runs worked on at once: many may wait for their conditions, and others must go on meanwhile."""
 
@@ -47,6 +50,8 @@ class Controller:
                 # What the reconciler wrote itself needs no second look: `wake_at` says when.
                 if touch.part in (Part.SPEC, Part.RECORD):
                     self.queue.add(touch.run)
+                elif touch.part is Part.BEGUN:
+                    self.queue.add_after(touch.run, BEGUN_WAITS)
 
     async def _resync(self) -> None:
         while True:

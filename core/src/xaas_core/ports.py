@@ -133,9 +133,15 @@ class Part(StrEnum):
     """What of a run was touched."""
 
     SPEC = "spec"  # created, or changed by a user
-    RECORD = "record"  # a runner began or finished something
+    BEGUN = "begun"  # a runner began a step: nothing follows from it but that this is to be told
+    RECORD = "record"  # a runner finished something
     STATUS = "status"  # the reconciler wrote
     REMOVED = "removed"
+
+
+def reported(record: TaskRecord) -> Part:
+    """What a runner's write of `record` touches."""
+    return Part.BEGUN if record.last is not None and record.last.runs else Part.RECORD
 
 
 @dataclass(frozen=True)
@@ -207,7 +213,7 @@ class Store(Protocol):
     async def seen_run(self, uid: str) -> Run:
         """The same as it was last seen here: others may have written since, and never we ourselves.
 
-        For what is guarded when it is written, or asked again. Raises NotFound.
+        For what is guarded when it is written, or never changes. Raises NotFound.
         """
 
     async def list_runs(self, namespace: str, query: Query) -> Page[Run]:

@@ -84,8 +84,8 @@ class KubeClient:
         configuration.client_session_kwargs = {"trust_env": False}
         self._configuration = configuration
         self._api = ApiClient(configuration)
-        self.sent: Counter[str] = Counter()
-        """Requests so far, by method."""
+        self.sent: Counter[tuple[str, str]] = Counter()
+        """Requests so far, by verb and resource as RBAC names them: `("patch", "pods/log")`."""
 
     @classmethod
     async def connect(cls, kubeconfig: Path | None = None) -> Self:
@@ -196,7 +196,7 @@ class KubeClient:
     @asynccontextmanager
     async def _response(self, call: "_Call") -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer to a request; closed, or given back for the next one, at the end."""
-        self.sent[call.method] += 1
+        self.sent[verb_and_resource(call.method, call.path, call.params)] += 1
         headers = {"Accept": call.accept, "Content-Type": call.content}
         try:
             await self._api.update_params_for_auth(
@@ -256,6 +256,26 @@ class _Call:
             sock_connect=REQUEST_WITHIN,
             sock_read=self.read_within,
         )
+
+
+_VERBS: Final = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+
+_PLACE: Final = re.compile(
+    r"/(?:api/v1|apis/[^/]+/[^/]+)(?:/namespaces/[^/]+(?=/))?/(?P<of>[^/]+)"
+    r"(?:/(?P<name>[^/]+)(?:/(?P<part>.+))?)?"
+)
+
+
+def verb_and_resource(method: str, where: str, params: Params | None) -> tuple[str, str]:
+    """What RBAC calls a request: `("list", "jobs")`, `("patch", "pipelineruns/status")`."""
+    found = _PLACE.fullmatch(where)
+    if found is None:
+        return (method.lower(), where)
+    resource, name, part = found["of"], found["name"], found["part"]
+    verb = _VERBS.get(method, "get" if name else "list")
+    if verb == "list" and (params or {}).get("watch"):
+        verb = "watch"
+    return (verb, f"{resource}/{part}" if part else resource)
 
 
 def _cut_off(response: aiohttp.ClientResponse) -> None:

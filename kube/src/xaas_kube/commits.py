@@ -52,9 +52,9 @@ class Commits:
         if writes.plan is None and not writes.records and writes.status is None:
             return
         uid, version = writes.run.meta.uid, writes.run.meta.resource_version
-        # The status is guarded by itself; what comes before it isn't.
-        first = writes.plan is not None or bool(writes.records)
-        known = await self._runs.current(uid, version, live=first)
+        # By what is known here. Others may have written since: then the status isn't written, and
+        # the records before it are intents that are never launched, or stops.
+        known = await self._runs.current(uid, version)
         if writes.plan is not None:
             await self._hold(known)
             await self._plans.write(known, writes.plan)
@@ -107,7 +107,8 @@ class Commits:
                 item = await self._client.patch(where, [guard, *patch], JSON_PATCH)
         except Refused:
             # A field to remove isn't there: that is found out before the version is looked at.
-            await self._runs.current(known.uid, guard["value"], live=True)
+            await self._runs.read(known.uid)
+            await self._runs.current(known.uid, guard["value"])
             raise
         self._runs.tell(item)
 

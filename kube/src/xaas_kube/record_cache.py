@@ -22,7 +22,7 @@ class RecordCache:
 
     def __init__(self, touched: Callable[[Touch], None]) -> None:
         self._touched = touched
-        self._part = Part.RECORD
+        self._part: Part | None = None
         self._items: dict[str, dict[Key, Json]] = {}
         self._decoded: dict[str, tuple[str, Stored[TaskRecord]]] = {}
         self._places: dict[str, tuple[str, Key]] = {}
@@ -35,7 +35,7 @@ class RecordCache:
         try:
             yield
         finally:
-            self._part = Part.RECORD
+            self._part = None
 
     def of(self, run: str) -> dict[Key, Stored[TaskRecord]] | None:
         """The records of a run; None if some of them may be missing here."""
@@ -65,7 +65,8 @@ class RecordCache:
         run, key = item["metadata"]["labels"][Label.RUN], record_objects.key_of(item)
         self._items.setdefault(run, {})[key] = item
         self._places[item["metadata"]["uid"]] = (run, key)
-        self._touched(Touch(run, self._part))
+        part = self._part or (Part.BEGUN if _runs(item) else Part.RECORD)
+        self._touched(Touch(run, part))
 
     def gone(self, uid: str) -> None:
         """See `informer.Sink`."""
@@ -83,7 +84,7 @@ class RecordCache:
             # With none left it is as before the first: read live where the history names any.
             self._items.pop(run, None)
             self._incomplete.discard(run)
-        self._touched(Touch(run, self._part))
+        self._touched(Touch(run, self._part or Part.RECORD))
 
     def _read(self, item: Json) -> Stored[TaskRecord]:
         uid, version = item["metadata"]["uid"], item["metadata"]["resourceVersion"]
@@ -92,3 +93,10 @@ class RecordCache:
             known = (version, Stored(record_objects.read(item), version))
             self._decoded[uid] = known
         return known[1]
+
+
+def _runs(item: Json) -> bool:
+    """Whether a step has begun and not ended, by what was written last."""
+    attempts: list[Json] = (item.get("status") or {}).get("attempts") or []
+    steps: list[Json] = (attempts[-1].get("steps") or []) if attempts else []
+    return bool(steps) and "finishedAt" not in steps[-1]

@@ -39,7 +39,7 @@ class KnownRun:
     logged: int
     others: tuple[str, ...]
     run: Run
-    """With its history where only live runs are watched."""
+    """With its history while it isn't over: it is looked at for each change."""
 
     @property
     def metadata(self) -> Json:
@@ -73,7 +73,7 @@ class RunIndex:
         """See `informer.Sink`."""
         before = self._runs.get(item["metadata"]["uid"])
         now = known_run(item)
-        if self._live_only:
+        if self._live_only or now.run.status.summary.state not in OVER:
             told = () if before is None else before.run.history
             now = replace(now, run=replace(now.run, history=_grown(told, item)))
         texts = (item.get("status") or {}).get("log") or ()

@@ -117,12 +117,9 @@ class Runs:
         self.tell(item)
         return item
 
-    async def current(self, uid: str, version: str, *, live: bool) -> KnownRun:
-        """The run, if it is in the version `version`. Raises Conflict, NotFound.
-
-        `live`: asked of the API server, for what isn't guarded by the run's version itself.
-        """
-        if live or self.index.get(uid) is None:
+    async def current(self, uid: str, version: str) -> KnownRun:
+        """The run, if it is in the version `version`, as far as is known. Raises Conflict, NotFound."""
+        if self.index.get(uid) is None:
             await self.read(uid)
         known = self.known(uid)
         if str(known.version) != version:

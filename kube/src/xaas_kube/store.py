@@ -73,7 +73,7 @@ class KubernetesStore:
         self._broadcast = Broadcast()
         self._feed = ChangeFeed(clock.now(), uuid.uuid4().hex[:8])
         self._runs = Runs(client, self._broadcast.send, self._feed, live_only=live_only)
-        self._records = Records(client, self._broadcast.send, NOT_OVER)
+        self._records = Records(client, self._record_touched, NOT_OVER)
         self._plans = Plans(client)
         self._commits = Commits(
             client, clock, CommitTargets(self._runs, self._records, self._plans), self._category
@@ -126,6 +126,11 @@ class KubernetesStore:
         if self._tasks:
             await asyncio.wait(self._tasks)
         self._broadcast.close()
+
+    def _record_touched(self, touch: Touch) -> None:
+        # Records that go out of sight with their run, which was put aside, are no news.
+        if self._runs.index.get(touch.run) is not None:
+            self._broadcast.send(touch)
 
     def where(self, uid: str) -> KnownRun | None:
         """Where a run lies, for those who make what belongs to it."""
@@ -276,8 +281,10 @@ class KubernetesStore:
 
     async def seen_run(self, uid: str) -> Run:
         """See the port."""
-        known = self._runs.index.get(uid) if self._watches_records else None
-        return known.run if known is not None else await self.get_run(uid)
+        known = self._runs.index.get(uid)
+        if known is None or len(known.run.history) < known.logged:
+            return await self.get_run(uid)
+        return known.run
 
     async def list_runs(self, namespace: str, query: Query) -> Page[Run]:
         """See the port."""

@@ -39,6 +39,7 @@ from xaas_core.ports import (
     Touch,
     Unavailable,
     Writes,
+    reported,
 )
 from xaas_core.touches import Broadcast
 from xaas_local import definition_rows, reconcile_rows, run_rows
@@ -256,7 +257,7 @@ class SqliteStore:
 
         def committed(_: None) -> Touch:
             self._kept.saved(uid, record, version, len(text))
-            return Touch(uid, Part.RECORD)
+            return Touch(uid, reported(record))
 
         work = partial(reconcile_rows.save_record, uid=uid, key=key, text=text, version=version)
         await self._write(work, committed)

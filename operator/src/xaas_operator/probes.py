@@ -39,7 +39,7 @@ def probes(health: Health, client: KubeClient) -> Starlette:
     requests = Gauge(
         "xaas_kubernetes_requests",
         "Requests sent to the API server since the start.",
-        ["method"],
+        ["verb", "resource"],
         registry=registry,
     )
 
@@ -54,8 +54,8 @@ def probes(health: Health, client: KubeClient) -> Starlette:
     async def metrics(_: Request) -> Response:
         for gauge, value in numbers:
             gauge.set(value())
-        for method, count in client.sent.items():
-            requests.labels(method).set(count)
+        for asked, count in client.sent.items():
+            requests.labels(*asked).set(count)
         content = generate_latest(registry)
         return Response(content, media_type="text/plain; version=0.0.4; charset=utf-8")
 

@@ -34,6 +34,9 @@ from xaas_core.engine.states import (
     TaskState,
 )
 
+RELEASE_WITHIN = 30_000
+"""Milliseconds after which the traces of a runner may go though its run isn't over."""
+
 
 def decide(facts: Facts) -> Decision:
     """What to write and what to do; see the module's text. Never raises for any facts."""
@@ -292,17 +295,27 @@ def effects(draft: Draft) -> None:
                 draft.decision.wake(leaves_at)
             elif not newest or attempt.over or attempt.stop is not None:
                 draft.decision.ends.append(End(*key, seen.attempt, seen.launch, grace))
-        elif seen is not None and seen.held and (attempt.over or _is_withdrawn(attempt)):
-            draft.decision.releases.append(Release(*key, attempt.number, attempt.launch))
+        elif seen is not None and seen.held and _is_settled(attempt):
+            release(draft, Release(*key, attempt.number, attempt.launch), attempt)
         elif not attempt.over and attempt.stop is None and not attempt.begun:
             launch = Launch(*key, attempt.number, attempt.launch, attempt.order)
             draft.decision.launches.append(launch)
             draft.decision.wake(attempt.launched_at + draft.task(key).start_timeout)
 
 
-def _is_withdrawn(attempt: Attempt) -> bool:
-    """Whether an attempt will have no outcome: it was stopped before it began."""
-    return attempt.stop is not None and not attempt.begun
+def release(draft: Draft, traces: Release, attempt: Attempt) -> None:
+    """Let go of a runner's traces: when the run is over, or somewhat later; what is still to start
+    comes first."""
+    since = attempt.ended_at or (attempt.stop.at if attempt.stop is not None else draft.now)
+    if draft.state in OVER or draft.now >= since + RELEASE_WITHIN:
+        draft.decision.releases.append(traces)
+    else:
+        draft.decision.wake(since + RELEASE_WITHIN)
+
+
+def _is_settled(attempt: Attempt) -> bool:
+    """Whether an attempt has its outcome, or will have none: it was stopped before it began."""
+    return attempt.over or (attempt.stop is not None and not attempt.begun)
 
 
 def retire(draft: Draft) -> None:

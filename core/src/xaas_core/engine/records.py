@@ -78,6 +78,11 @@ class Attempt:
         return bool(self.steps)
 
     @property
+    def runs(self) -> bool:
+        """Whether a step of it runs, as far as is reported."""
+        return bool(self.steps) and self.steps[-1].finished_at is None
+
+    @property
     def over(self) -> bool:
         """Whether its outcome is recorded."""
         return self.ended_at is not None

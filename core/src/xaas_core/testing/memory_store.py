@@ -36,6 +36,7 @@ from xaas_core.ports import (
     Stored,
     Touch,
     Writes,
+    reported,
 )
 
 T = TypeVar("T")
@@ -301,7 +302,7 @@ class MemoryStore:
         if (old.version if old is not None else None) != version:
             raise Conflict(f"the record of {record.ref!r} ({record.side}) was written meanwhile")
         row.records[key] = Stored(record, self._version())
-        self._touch(row, Part.RECORD)
+        self._touch(row, reported(record))
 
     async def retire_run(self, run: Run) -> None:
         """See `ports.Store`."""
