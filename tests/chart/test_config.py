@@ -30,6 +30,7 @@ def test_the_names_by_default_are_the_operators_own(default: Rendered, tmp_path:
     assert settings.gateway == bare.gateway == GatewaySettings()
     assert settings.evaluator == bare.evaluator
     assert settings.runner.keep_finished == bare.runner.keep_finished
+    assert settings.runner.warm == bare.runner.warm
 
 
 def test_every_setting_of_runners_comes_from_a_value(tmp_path: Path) -> None:
@@ -44,6 +45,7 @@ def test_every_setting_of_runners_comes_from_a_value(tmp_path: Path) -> None:
         "labels": {"team": "net"},
         "annotations": {"note": "n"},
         "keepFinished": "90m",
+        "warm": {"lookahead": 3, "pool": 4, "maxWait": "1m"},
     }
     settings = settings_of(render({"runner": runner}), tmp_path)
     assert settings.runner.model_dump() == {
@@ -58,6 +60,7 @@ def test_every_setting_of_runners_comes_from_a_value(tmp_path: Path) -> None:
         "labels": runner["labels"],
         "annotations": runner["annotations"],
         "keep_finished": "90m",
+        "warm": {"lookahead": 3, "pool": 4, "max_wait": "1m"},
     }
     bare = Settings.model_validate({"runner": {"image": "any"}}).runner.model_dump()
     same = [key for key, value in settings.runner.model_dump().items() if value == bare[key]]

@@ -166,6 +166,7 @@ def other(path: str, value: object) -> object:
         "api.service.type": "NodePort",
         "logLevel": "debug",
         "runner.keepFinished": "2h",
+        "runner.warm.maxWait": "2h",
         "serviceMonitor.interval": "5s",
     }
     kinds: Json = {

@@ -11,11 +11,14 @@ surely gone. Whichever is written first holds; the other finds it and gives up.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Any, TypeGuard
 
 from xaas_core.engine.attempts import succeeded
 from xaas_core.engine.folds import Folds
+from xaas_core.engine.history import History
 from xaas_core.engine.json_values import DEEPEST, check_json, is_unicode
+from xaas_core.engine.lookahead import turn_has_come
 from xaas_core.engine.params import Inputs, apply, encode
 from xaas_core.engine.plan import Plan, TaskPlan
 from xaas_core.engine.records import Attempt, Failure, StepRecord, TaskRecord
@@ -54,6 +57,7 @@ class Place:
     runner: RunnerKey
     run: Run
     plan: Plan
+    history: History
     stored: Stored[TaskRecord]
     attempt: Attempt
 
@@ -65,6 +69,13 @@ class Place:
     def saved(self, attempt: Attempt) -> TaskRecord:
         """The record with `attempt` in place of the one that was read."""
         return self.stored.value.with_last(attempt)
+
+
+class Absent(Enum):
+    """Why a runner's attempt isn't there."""
+
+    EARLY = "nothing is intended for its task run yet"
+    OVER = "its outcome is recorded, or it was given up"
 
 
 class Gateway:
@@ -94,7 +105,7 @@ class Gateway:
 
     async def _refusal(self, runner: RunnerKey, step: int, *, fresh: bool) -> BeginAnswer | None:
         place = await self._find(runner, fresh=fresh)
-        return _leave(OVER) if place is None else _may_begin(place, step)
+        return _may_begin(place, step) if isinstance(place, Place) else _absent(place)
 
     async def begin(self, runner: RunnerKey, call: BeginCall) -> BeginAnswer:
         """Record that `step` begins, and hand out its script and params.
@@ -106,8 +117,8 @@ class Gateway:
         for number in range(MAX_TRIES):
             fresh = number > 0
             place = await self._find(runner, fresh=fresh, fresh_run=True)
-            refused = _leave(OVER) if place is None else _refused(place, call)
-            if place is None or refused is not None:
+            refused = _refused(place, call)
+            if refused is not None or not isinstance(place, Place):
                 if fresh and refused is not None:
                     return refused
                 continue
@@ -129,10 +140,11 @@ class Gateway:
         for number in range(MAX_TRIES):
             fresh = number > 0
             place = await self._find(runner, fresh=fresh, over=True)
-            begun = None if place is None else place.attempt.step(call["step"])
-            if place is None or begun is None or begun.nonce != call["nonce"]:
+            there = isinstance(place, Place)
+            begun = place.attempt.step(call["step"]) if isinstance(place, Place) else None
+            if not isinstance(place, Place) or begun is None or begun.nonce != call["nonce"]:
                 if fresh:
-                    return {"answer": "leave", "reason": OVER if place is None else NOT_BEGUN}
+                    return {"answer": "leave", "reason": NOT_BEGUN if there else OVER}
                 continue
             if begun.finished_at is not None:
                 return _recorded(place.attempt, call["step"])
@@ -152,11 +164,11 @@ class Gateway:
     async def context(self, runner: RunnerKey) -> Run | None:
         """The run of a runner whose attempt isn't over; None otherwise."""
         place = await self._find(runner, fresh=True)
-        return place.run if place is not None else None
+        return place.run if isinstance(place, Place) else None
 
     async def _find(
         self, runner: RunnerKey, *, fresh: bool, fresh_run: bool = False, over: bool = False
-    ) -> Place | None:
+    ) -> "Place | Absent":
         """The runner's attempt, if it is the newest, and its outcome isn't recorded (`over`: or is).
 
         `fresh`: read live, else as it was last seen; `fresh_run`: the run, at least, is read live.
@@ -168,15 +180,20 @@ class Gateway:
             plan = await store.plan(runner.run)
             stored = (await store.records(runner.run, [key] if fresh else None)).get(key)
         except NotFound:
-            return None
-        if plan is None or stored is None or run.meta.deleting:
-            return None
-        last = stored.value.last
-        if last is None or (last.over and not over):
-            return None
+            return Absent.OVER
+        if plan is None or run.meta.deleting:
+            return Absent.OVER
+        last = stored.value.last if stored is not None else None
+        if stored is None or last is None:
+            # Started ahead of its turn (`engine.lookahead`).
+            first = (runner.attempt, runner.launch) == (1, 1) and runner.ref in plan.by_ref
+            return Absent.EARLY if first and _may_start(run, runner.side) else Absent.OVER
+        if last.over and not over:
+            return Absent.OVER
         if (last.number, last.launch) != (runner.attempt, runner.launch):
-            return None
-        return Place(runner, run, plan, stored, last)
+            return Absent.OVER
+        history = self._folds.of(runner.run, plan.graph, run.history)
+        return Place(runner, run, plan, history, stored, last)
 
     async def _save(self, place: Place, attempt: Attempt) -> bool:
         record, version = place.saved(attempt), place.stored.version
@@ -216,7 +233,7 @@ class Gateway:
         """The attempt's input with the edits of its steps so far."""
         graph, ref, side = place.plan.graph, place.runner.ref, place.runner.side
         uid = place.run.meta.uid
-        history = self._folds.of(uid, graph, place.run.history)
+        history = place.history
         wanted = {(each, Side.DO) for each in (ref, *graph.ancestors[ref])}
         if side is Side.UNDO:
             wanted |= {(each, Side.UNDO) for each in graph.descendants[ref]}
@@ -256,8 +273,23 @@ class Gateway:
         return replace(ended, delta=kept, reason=reason, failure=failure)
 
 
-def _refused(place: Place, call: BeginCall) -> BeginAnswer | None:
+def _absent(why: Absent) -> BeginAnswer:
+    """What a runner is told whose attempt isn't there."""
+    if why is Absent.OVER:
+        return _leave(OVER)
+    return {"answer": "wait", "reason": "its turn hasn't come", "early": True}
+
+
+def _may_start(run: Run, side: Side) -> bool:
+    """Whether task runs of this side start in the run's state."""
+    wanted = RunState.PROCESSING if side is Side.DO else RunState.CANCELLING
+    return run.status.summary.state is wanted
+
+
+def _refused(place: Place | Absent, call: BeginCall) -> BeginAnswer | None:
     """Why this process may not begin the step now; None if it may, or has."""
+    if not isinstance(place, Place):
+        return _absent(place)
     begun = place.attempt.step(call["step"])
     if begun is None:
         return _may_begin(place, call["step"])
@@ -298,10 +330,10 @@ def _may_begin(place: Place, step: int) -> BeginAnswer | None:
             return _leave(f"step {earlier} has failed")
     if attempt.begun:
         return None
-    wanted = RunState.PROCESSING if place.runner.side is Side.DO else RunState.CANCELLING
-    state = run.status.summary.state
-    if state is not wanted:
-        return _leave(f"the run is {state}")
+    if not _may_start(run, place.runner.side):
+        return _leave(f"the run is {run.status.summary.state}")
+    if not turn_has_come(place.history, (place.runner.ref, place.runner.side)):
+        return {"answer": "wait", "reason": "what it waits for isn't recorded yet"}
     first = not any(a.begun and a.round == attempt.round for a in place.stored.value.attempts)
     if run.spec.suspend and first:
         # Not `leave`: a runner that ends before its first step counts as lost.

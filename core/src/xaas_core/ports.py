@@ -321,12 +321,17 @@ class Launcher(Protocol):
         launch. A runner that can't be started is sighted as refused; raises Unavailable, once all
         were tried, if one should be tried again."""
 
+    async def prepare(self, *orders: LaunchOrder) -> None:
+        """Start runners ahead of their turn, as far as that is worth it: an order that is started
+        later finds its runner up. May do nothing. Raises Unavailable; nothing depends on it."""
+
     async def end(self, runner: RunnerKey, grace: int) -> None:
         """SIGTERM, after `grace` milliseconds SIGKILL. Returns at once; idempotent."""
 
     async def sight(self, run: str, runners: Collection[RunnerKey]) -> dict[Key, Sighting]:
-        """What is known of these runners. Raises Unavailable rather than guess; NotFound for a run
-        that is gone, or was put aside."""
+        """What is known of these runners, and of those that were started ahead for other task runs
+        of this run. Raises Unavailable rather than guess; NotFound for a run that is gone, or was put
+        aside."""
 
     async def release(self, runner: RunnerKey) -> None:
         """The outcome of this runner is recorded: what is kept of it, and of earlier ones of its task

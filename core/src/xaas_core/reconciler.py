@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from xaas_core.admission import Admission
 from xaas_core.engine.decide import decide
-from xaas_core.engine.facts import Decision, Facts, Key, Launch, Settings, Sighting
+from xaas_core.engine.facts import Decision, End, Facts, Key, Launch, Settings, Sighting
 from xaas_core.engine.folds import Folds
 from xaas_core.engine.history import History
 from xaas_core.engine.params import MAX_BYTES, Conflict, Inputs, conflicts, encode, size
@@ -89,7 +89,7 @@ class Reconciler:
                 await self._remove(uid)
                 return None
             decision = await self._decide(gathered)
-            if not fresh and _moves_run(decision) and not await self._knows_all(gathered, decision):
+            if not fresh and not await self._knows_all(gathered, decision):
                 gathered = await self._gather(uid, fresh=True)
                 decision = await self._decide(gathered)
             await self._write(gathered, decision)
@@ -105,14 +105,16 @@ class Reconciler:
         return decision.wake_at
 
     async def _knows_all(self, gathered: Gathered, decision: Decision) -> bool:
-        """Whether no record is newer than those that were decided on, of what isn't at its end.
+        """Whether no record is newer than those that were decided on, where that matters.
 
-        Their own writes are guarded. But a run must not leave a state, either, while an intent stands
-        unfenced that we haven't seen: another one may have written it, who led before us.
+        Their own writes are guarded. But a run must not leave a state while an intent stands unfenced
+        that we haven't seen, for another one may have written it, who led before us; nor may a runner
+        be ended as one that was started ahead, and in vain, if there is an intent for it.
         """
         assert decision.after is not None
-        side = STARTS.get(gathered.history.state)
+        side = STARTS.get(gathered.history.state) if _moves_run(decision) else None
         keys = [] if side is None else [(ref, side) for ref in _open(decision.after, side)]
+        keys += [(end.ref, end.side) for end in decision.ends if not _intended(gathered, end)]
         if not keys:
             return True
         live = await self._ports.store.records(gathered.run.meta.uid, keys)
@@ -247,6 +249,8 @@ class Reconciler:
             await launcher.end(runner, end.grace)
         if decision.launches:
             await launcher.start(*(self._order(gathered, each) for each in decision.launches))
+        if decision.ahead:
+            await launcher.prepare(*(self._order(gathered, each) for each in decision.ahead))
         for release in decision.releases:
             runner = RunnerKey(uid, release.ref, release.side, release.attempt, release.launch)
             await launcher.release(runner)
@@ -273,6 +277,12 @@ class Reconciler:
     async def _remove(self, uid: str) -> None:
         await self._ports.launcher.forget(uid)
         await self._ports.store.remove_run(uid)
+
+
+def _intended(gathered: Gathered, end: End) -> bool:
+    """Whether an intent is known of the task run whose runner is to be ended."""
+    stored = gathered.records.get((end.ref, end.side))
+    return stored is not None and stored.value.last is not None
 
 
 def _open(history: History, side: Side) -> list[str]:

@@ -36,7 +36,9 @@ SHARED: Final = frozenset({"cpu", "memory", "ephemeral-storage"})
 @dataclass(frozen=True)
 class JobSettings:
     """What the operator says of all Jobs. `resources` are a task's that names none of its own;
-    `keep_finished`: seconds that a finished one and its logs are kept."""
+    `keep_finished`: seconds that a finished one and its logs are kept. `lookahead`: how many may wait
+    for their turn, having been started ahead of it; `pool`: how many of a kind wait for any work;
+    `max_wait`: for how many seconds they do."""
 
     image: str
     pull_policy: str = "IfNotPresent"
@@ -49,6 +51,9 @@ class JobSettings:
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     keep_finished: int = 3600
+    lookahead: int = 0
+    pool: int = 0
+    max_wait: int = 600
 
 
 def job_name(runner: RunnerKey) -> str:
@@ -87,7 +92,7 @@ def job(order: LaunchOrder, run: KnownRun, settings: JobSettings, gateway: str) 
     }
     if order.task.timeout is not None:
         allowed = order.task.start_timeout + order.task.timeout + order.task.grace_period
-        spec["activeDeadlineSeconds"] = math.ceil(allowed / 1000) + LEEWAY
+        spec["activeDeadlineSeconds"] = math.ceil(allowed / 1000) + settings.max_wait + LEEWAY
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -152,6 +157,7 @@ def _container(order: LaunchOrder, settings: JobSettings, gateway: str, position
         Environment.GATEWAY: gateway,
         Environment.TOKEN: order.token,
         Environment.STEP: str(step),
+        Environment.MAX_WAIT: str(settings.max_wait),
     }
     container: Json = {
         "name": f"step-{step}",

@@ -63,6 +63,7 @@ class JobLauncher:
         self._refused: dict[RunnerKey, str] = {}
         self._held_up: dict[RunnerKey, str] = {}
         self._absent: set[RunnerKey] = set()
+        self._ahead: set[RunnerKey] = set()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start_up(self) -> None:
@@ -94,6 +95,35 @@ class JobLauncher:
         for error in done:
             if error is not None:
                 raise error
+
+    async def prepare(self, *orders: LaunchOrder) -> None:
+        """See the port: so many at a time as the settings allow, and no more than there is room for."""
+        self._ahead = {each for each in self._ahead if self._waits(each)}
+        left = max(self._settings.lookahead - len(self._ahead), 0)
+        chosen = [each for each in orders if self._job(runner_of(each)) is None][:left]
+        await asyncio.gather(*map(self._start_ahead, chosen))
+
+    async def _start_ahead(self, order: LaunchOrder) -> None:
+        run, runner = self._where(order.run), runner_of(order)
+        if run is None:
+            return
+        self._ahead.add(runner)
+        try:
+            self._jobs.tell(await self._create(order, run))
+        except (ApiError, Unreachable) as error:
+            # When its turn comes it is tried again, and what is wrong is told.
+            self._ahead.discard(runner)
+            log.info("the Job %s can't be made ahead: %s", job_name(runner), error)
+
+    def _waits(self, runner: RunnerKey) -> bool:
+        """Whether a runner that was started ahead still waits for its turn."""
+        seen = self._job(runner)
+        return seen is not None and not seen.finished and not seen.deleting
+
+    @property
+    def ahead(self) -> int:
+        """How many runners wait for their turn, having been started ahead of it."""
+        return len(self._ahead)
 
     async def _start(self, order: LaunchOrder) -> None:
         runner = runner_of(order)
@@ -133,7 +163,13 @@ class JobLauncher:
         if known is None:
             # Put aside, or gone: there is nothing to decide. If it comes (back), that is told.
             raise NotFound(f"the run {run} isn't watched")
-        return {(each.ref, each.side): await self._sight(known, each) for each in runners}
+        self._ahead.difference_update(runners)  # their turn has come
+        told = {(each.ref, each.side): await self._sight(known, each) for each in runners}
+        for key in self._seen.task_runs(run):
+            jobs_seen = self._seen.of(run, key, known.namespace) if key not in told else ()
+            for seen in jobs_seen:
+                told[key] = sight(seen, self._seen.pods_of(seen.namespace, seen.name))
+        return told
 
     async def release(self, runner: RunnerKey) -> None:
         """See the port: Kubernetes removes a finished Job after a while, if it is told to."""

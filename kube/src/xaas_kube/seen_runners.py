@@ -16,17 +16,24 @@ class SeenRunners:
         self._changed = changed
         self._jobs: dict[str, SeenJob] = {}
         self._pods: dict[str, SeenPod] = {}
-        self._by_task_run: defaultdict[tuple[str, Key], dict[str, SeenJob]] = defaultdict(dict)
+        self._by_run: defaultdict[str, defaultdict[Key, dict[str, SeenJob]]] = defaultdict(
+            lambda: defaultdict(dict)
+        )
         self._by_job: defaultdict[tuple[str, str], dict[str, SeenPod]] = defaultdict(dict)
         self.jobs = _Sink(self._job_seen, self._job_gone)
         self.pods = _Sink(self._pod_seen, self._pod_gone)
 
     def of(self, run: str, key: Key, namespace: str) -> list[SeenJob]:
         """The Jobs of a task run in its namespace, the oldest launch first."""
-        found = self._by_task_run.get((run, key), {}).values()
+        keys = self._by_run.get(run)
+        found = keys[key].values() if keys is not None and key in keys else ()
         # What somebody makes in another one is no runner of this run, whatever it says of itself.
         here = [job for job in found if job.namespace == namespace]
         return sorted(here, key=lambda job: (job.attempt, job.launch))
+
+    def task_runs(self, run: str) -> list[Key]:
+        """The task runs of a run of which there are Jobs."""
+        return list(self._by_run.get(run, ()))
 
     def alive(self, run: str) -> list[SeenPod]:
         """The pods of a run that aren't over, be their Jobs there or not."""
@@ -70,7 +77,7 @@ class SeenRunners:
     def _keep_job(self, job: SeenJob) -> None:
         before = self._jobs.get(job.uid)
         self._jobs[job.uid] = job
-        self._by_task_run[job.run, job.key][job.uid] = job
+        self._by_run[job.run][job.key][job.uid] = job
         if job != before:
             self._changed(job.run)
 
@@ -78,10 +85,12 @@ class SeenRunners:
         job = self._jobs.pop(uid, None)
         if job is None:
             return
-        place = (job.run, job.key)
-        self._by_task_run[place].pop(uid, None)
-        if not self._by_task_run[place]:
-            del self._by_task_run[place]
+        keys = self._by_run[job.run]
+        keys[job.key].pop(uid, None)
+        if not keys[job.key]:
+            del keys[job.key]
+        if not keys:
+            del self._by_run[job.run]
         self._changed(job.run)
 
     def _pod_seen(self, item: Json) -> None:

@@ -141,6 +141,9 @@ class ProcessLauncher:
             self._ended.add(state)
             self._changed(order.run)
 
+    async def prepare(self, *orders: LaunchOrder) -> None:
+        """See the port. A fork takes milliseconds: nothing is started ahead."""
+
     async def end(self, runner: RunnerKey, grace: int) -> None:
         """See the port."""
         self._check_open()

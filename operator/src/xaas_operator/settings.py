@@ -39,6 +39,17 @@ class GatewaySettings(_Settings):
     """Name of the Secret with the key that runners' tokens are signed with; made if missing."""
 
 
+class WarmSettings(_Settings):
+    """Runners that are up before there is work for them. Each holds what its task requests."""
+
+    lookahead: Annotated[int, Field(ge=0)] = 10
+    """How many, of all runs, may wait for their turn while what they depend on runs."""
+    pool: Annotated[int, Field(ge=0)] = 0
+    """How many, for each namespace and kind of task that was used lately, wait for any work."""
+    max_wait: Duration = "10m"
+    """How long one waits; then it leaves."""
+
+
 class RunnerSettings(_Settings):
     """What the Jobs are like that run tasks."""
 
@@ -57,6 +68,7 @@ class RunnerSettings(_Settings):
     annotations: dict[str, str] = {}
     keep_finished: Duration = "1h"
     """How long a finished Job is kept, and with it the logs."""
+    warm: WarmSettings = WarmSettings()
 
     def of_jobs(self) -> JobSettings:
         """As the launcher takes them."""
@@ -72,6 +84,9 @@ class RunnerSettings(_Settings):
             labels=self.labels,
             annotations=self.annotations,
             keep_finished=milliseconds(self.keep_finished) // 1000,
+            lookahead=self.warm.lookahead,
+            pool=self.warm.pool,
+            max_wait=milliseconds(self.warm.max_wait) // 1000,
         )
 
 

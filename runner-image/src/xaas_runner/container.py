@@ -44,4 +44,5 @@ def _order_from_environment() -> Order:
         step=int(os.environ[Environment.STEP]),
         secrets=secrets,
         runner=os.uname().nodename,
+        max_wait=float(os.environ.get(Environment.MAX_WAIT, "inf")),
     )

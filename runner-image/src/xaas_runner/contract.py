@@ -49,6 +49,7 @@ class Environment(StrEnum):
     GATEWAY = "XAAS_GATEWAY"  # http://<ip>:<port>, or unix:<path of the socket>
     TOKEN = "XAAS_TOKEN"  # opens one attempt
     STEP = "XAAS_STEP"  # index of the step, from 0
+    MAX_WAIT = "XAAS_MAX_WAIT"  # seconds to wait for a turn that may never come; then it leaves
     SECRETS = "XAAS_SECRETS"  # a folder with the values of the task's `secrets`, in files 0, 1, ...
     SECRET_NAMES = "XAAS_SECRET_NAMES"  # their names, in the same order, as a JSON list
 
@@ -125,6 +126,7 @@ class BeginAnswer(TypedDict):
 
     answer: Literal["go", "wait", "leave"]
     reason: NotRequired[str]
+    early: NotRequired[bool]  # wait: this attempt isn't intended yet, and may never be
     script: NotRequired[str]
     params: NotRequired[dict[str, Any]]
     context: NotRequired[Context]

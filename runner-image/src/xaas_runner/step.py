@@ -16,6 +16,7 @@ began.
 """
 
 import json
+import math
 import os
 import sys
 import time
@@ -65,13 +66,15 @@ _ROOM_FOR_ERROR: Final = 1024 * 1024  # of a finish message, beside the delta
 
 
 class Order(NamedTuple):
-    """What a process needs to know to run a step. `runner` names the process to the gateway."""
+    """What a process needs to know to run a step. `runner` names the process to the gateway;
+    `max_wait`: seconds that it waits before its turn is certain."""
 
     gateway: str
     token: str
     step: int
     secrets: Mapping[str, str]
     runner: str = ""
+    max_wait: float = math.inf
 
 
 def run_step(order: Order) -> int:
@@ -94,6 +97,7 @@ class _Step:
         self._log = StepLog(self._mask)
         self._gateway = self._client()
         self._begun_at = 0.0
+        self._started_at = time.monotonic()
         redirect_messages(self._log)
 
     def _client(self) -> GatewayClient:
@@ -148,13 +152,16 @@ class _Step:
                 return None
 
     def _may_begin(self) -> bool:
-        call: WaitCall = {"step": self._order.step, "patience_ms": PATIENCE_MS}
+        patience_ms = int(min(PATIENCE_MS, 1000 * self._order.max_wait))
+        call: WaitCall = {"step": self._order.step, "patience_ms": patience_ms}
         while True:
             since = time.monotonic()
-            answer = self._gateway.call(WAIT_PATH, call, held_s=PATIENCE_MS / 1000)
+            answer = self._gateway.call(WAIT_PATH, call, held_s=patience_ms / 1000)
             decision = answer.get("answer")
             if decision in (Answer.GO, Answer.LEAVE):
                 return bool(decision == Answer.GO)
+            if answer.get("early") and time.monotonic() - self._started_at > self._order.max_wait:
+                return False
             if time.monotonic() - since < _LEAST_PAUSE_S:
                 time.sleep(_LEAST_PAUSE_S)
 

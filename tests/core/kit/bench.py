@@ -35,6 +35,7 @@ class HandLauncher:
         self.orders: list[LaunchOrder] = []
         self.ended: list[tuple[RunnerKey, int]] = []
         self.released: list[RunnerKey] = []
+        self.prepared: list[LaunchOrder] = []
         self.forgotten: list[str] = []
         self.seen: dict[RunnerKey, Sighting] = {}
 
@@ -45,6 +46,10 @@ class HandLauncher:
             if key not in self.seen:
                 self.orders.append(order)
                 self.seen[key] = Sighting(order.attempt, order.launch, Phase.LIVE)
+
+    async def prepare(self, *orders: LaunchOrder) -> None:
+        """See `ports.Launcher`."""
+        self.prepared += orders
 
     async def end(self, runner: RunnerKey, grace: int) -> None:
         """See `ports.Launcher`."""

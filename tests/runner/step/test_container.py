@@ -14,7 +14,7 @@ import RestrictedPython
 
 import xaas_runner
 from xaas_runner import lockdown
-from xaas_runner.contract import BEGIN_PATH, FINISH_PATH
+from xaas_runner.contract import BEGIN_PATH, FINISH_PATH, WAIT_PATH
 
 if TYPE_CHECKING:
     from tests.runner.step.conftest import Gateway
@@ -58,6 +58,18 @@ def test_a_failure_is_a_record_not_an_exit_code(container: Container, gateway: "
     assert process.returncode == 0
     (finish,) = gateway.said(FINISH_PATH)
     assert finish["error"]["type"] == "ZeroDivisionError"
+
+
+def test_one_that_was_started_ahead_leaves_if_its_turn_doesnt_come(gateway: "Gateway") -> None:
+    early = {"answer": "wait", "reason": "its turn hasn't come", "early": True}
+    gateway.serve("print('ran')")
+    gateway.answers = {BEGIN_PATH: [lambda call: early], WAIT_PATH: [lambda call: early] * 99}
+    environment = {"XAAS_GATEWAY": gateway.address, "XAAS_TOKEN": "token-1", "XAAS_STEP": "0"}
+    done = run({**environment, "XAAS_MAX_WAIT": "0.3"}, "step")
+    assert (done.returncode, done.stdout) == (0, "")
+    waited = gateway.said(WAIT_PATH)
+    assert waited[0]["patience_ms"] == 300, "it asks for no longer than it waits"
+    assert gateway.said(FINISH_PATH) == []
 
 
 def test_sigterm(container: Container, gateway: "Gateway") -> None:

@@ -93,6 +93,7 @@ class Judge:
     def __post_init__(self) -> None:
         self.witness = Witness(cast(Any, self.trace), self.facts, self.faults)
         self.hand: set[RunnerKey] = set()
+        self._ahead: dict[RunnerKey, KubeJob] = {}
         self.witness.erased = self.hand
         self.server.listeners.append(self._seen)
 
@@ -143,6 +144,14 @@ class Judge:
         if old is None or old.value != new:
             by_runner = BY_RUNNER.get() is not None
             self.witness.saw_record(row, old.value if old is not None else None, new, by_runner)
+        # From here on a runner that was started ahead is one like any other.
+        for intended in [each for each in self._ahead if self._is_intended(each)]:
+            self.witness.job_started(self._ahead.pop(intended))
+
+    def _is_intended(self, runner: RunnerKey) -> bool:
+        row = self.witness.rows.get(runner.run)
+        stored = row.records.get((runner.ref, runner.side)) if row is not None else None
+        return stored is not None and stored.value.last is not None
 
     # --- Jobs ---
 
@@ -156,7 +165,10 @@ class Judge:
             if older is not None:
                 job.processes.extend(older.processes)
             self.witness.jobs[key] = job
-            self.witness.job_started(job)
+            if self.faults.lookahead and not self._is_intended(key):
+                self._ahead[key] = job
+            else:
+                self.witness.job_started(job)
         elif event.kind == "DELETED":
             job = self.jobs[event.item["metadata"]["uid"]]
             job.pods_to_come = 0

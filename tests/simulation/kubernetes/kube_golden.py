@@ -1,9 +1,11 @@
 """The golden runs of `tests.simulation.golden`, played on Kubernetes, and struck at every point."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from tests.simulation.faults import Kind, Strike
 from tests.simulation.golden import GOLDEN, Script, ending
+from tests.simulation.kubernetes.kube_weather import KubeFaults
 from tests.simulation.kubernetes.kube_world import KubeWorld
 from tests.simulation.rules import check
 
@@ -12,12 +14,18 @@ HARMLESS: tuple[Kind, ...] = ("crash", "lose", "relist", "lag")
 """What strikes our own processes, or what they see, changes nothing about the outcome."""
 
 
+LOOKAHEAD = 3
+"""Runners that are started ahead of their turn in golden runs."""
+
+
 def play(
     name: str, strike: Strike | None = None, echo: Callable[[str], None] | None = None
 ) -> KubeWorld:
     """Play a golden run, struck by something or not. Raises what the world raises."""
     golden = GOLDEN[name]
-    world = KubeWorld(golden.scenario, name, Script(golden), strike)
+    faults = KubeFaults(**vars(golden.scenario.faults), lookahead=LOOKAHEAD)
+    scenario = replace(golden.scenario, faults=faults)
+    world = KubeWorld(scenario, name, Script(golden), strike)
     world.stage.echo = echo
     try:
         world.play()

@@ -54,6 +54,10 @@ WEATHERS = (
     replace(WATCHES, servers=2, lease=True, mute=0.3, crash=0.03),
     KubeFaults(servers=2, lag=0.2, slow=0.02),
     replace(WILD, skew=5_000),
+    KubeFaults(lookahead=3),
+    replace(WATCHES, lookahead=2, crash=0.02),
+    replace(PODS, lookahead=4, lag=0.2),
+    replace(WILD, lookahead=4, servers=2, lease=True),
 )
 
 

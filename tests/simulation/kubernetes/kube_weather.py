@@ -22,7 +22,8 @@ class KubeFaults(Faults):
     `mute`, it says nothing any more; `lag`, all it tells is late, by up to 5 s each; `repeats`, it
     tells some again. Of a request: `late`, it is given up soon, and carried out later. Of a pod:
     `evicted`, its node is `gone`, `unseen` (its end is reported late), `out_of_memory`. `paged`:
-    lists come in small pages; `lease`: of several operators one leads, by the Lease. `api_dies`: per second, the API's process is restarted.
+    lists come in small pages; `lease`: of several operators one leads, by the Lease. `api_dies`: per
+    second, the API's process is restarted. `lookahead`: runners that may be started ahead of their turn.
     """
 
     cut: float = 0.0
@@ -37,6 +38,7 @@ class KubeFaults(Faults):
     paged: bool = False
     lease: bool = False
     api_dies: float = 0.0
+    lookahead: int = 0
 
     @property
     def strict(self) -> bool:

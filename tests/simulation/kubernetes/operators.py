@@ -94,7 +94,9 @@ class Operator:
         skew = weather.faults.skew
         clock = LoopClock(self._loop, round(weather.chance.between(-skew, skew, name, "skew")))
         store = KubernetesStore(client, clock, live_only=True)  # type: ignore[arg-type]
-        settings = JobSettings(image="runner", keep_finished=KEEP_FINISHED)
+        settings = JobSettings(
+            image="runner", keep_finished=KEEP_FINISHED, lookahead=weather.faults.lookahead
+        )
         launcher = JobLauncher(client, store.where, settings, GATEWAY)  # type: ignore[arg-type]
         try:
             await store.start_up()

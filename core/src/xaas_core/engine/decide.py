@@ -21,6 +21,7 @@ from xaas_core.engine import rollback
 from xaas_core.engine.attempts import conclude, fence, intend, retry_due, waits_in_vain
 from xaas_core.engine.draft import Draft
 from xaas_core.engine.facts import Decision, End, Facts, Key, Launch, Phase, Release, Reply
+from xaas_core.engine.lookahead import look_ahead
 from xaas_core.engine.records import Attempt, Stop, Verdict
 from xaas_core.engine.states import (
     ENDED,
@@ -51,6 +52,7 @@ def decide(facts: Facts) -> Decision:
         settle(draft)
         expire(draft)
     effects(draft)
+    look_ahead(draft)
     retire(draft)
     draft.decision.after = draft.history
     return draft.decision

@@ -126,8 +126,8 @@ class Decision:
     """What to do, in this order: write `records`, then `changes` with `reply`, then the effects.
 
     `questions` are task runs whose verdict is needed before anything else about them is decided.
-    `retire`: the run is over and no runner of it is left. `wake_at` is when to look again if nothing
-    happens before.
+    `ahead` are runners that may be needed soon; starting them is up to the launcher. `retire`: the
+    run is over and no runner of it is left. `wake_at` is when to look again if nothing happens before.
     """
 
     changes: list[Change] = field(default_factory=list)
@@ -137,6 +137,7 @@ class Decision:
     launches: list[Launch] = field(default_factory=list)
     ends: list[End] = field(default_factory=list)
     releases: list[Release] = field(default_factory=list)
+    ahead: list[Launch] = field(default_factory=list)
     remove: bool = False
     retire: bool = False
     wake_at: int | None = None

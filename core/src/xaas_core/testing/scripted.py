@@ -185,6 +185,9 @@ class ScriptedLauncher:
             )
             self._stage.after(ways.dies, fate)
 
+    async def prepare(self, *orders: LaunchOrder) -> None:
+        """See the port. Nothing is started ahead."""
+
     async def end(self, runner: RunnerKey, grace: int) -> None:
         """See `ports.Launcher`."""
         job = self.jobs.get(runner)
