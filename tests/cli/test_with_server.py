@@ -229,7 +229,12 @@ class TestWatch:
     def test_ctrl_c_leaves_the_run_going(self, xaas: Xaas, chain: str, server: str) -> None:
         command = [sys.executable, "-m", "xaas_cli", "run", chain, "-p", "wait:=4", "--watch"]
         watching = subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, env={**os.environ, "XAAS_SERVER": server}
+            command,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "XAAS_SERVER": server},
+            # Who runs in the background of a shell has it ignored, and so would this.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         with watching:
             assert watching.stdout is not None

@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import replace
 from typing import Final
 
 from xaas_core.engine.facts import Key, Request
@@ -290,7 +291,7 @@ class KubernetesStore:
         """See the port."""
         await self._runs.catch_up(Resource.RUNS, namespace, self._runs.informer)
         found = [
-            (known.created, known.uid, run)
+            (known.created, known.uid, replace(run, history=()))
             for known in self._runs.index.all()
             if (run := known.run).target is Target.PIPELINE
             and known.namespace == namespace
