@@ -234,7 +234,7 @@ class TestWatch:
             text=True,
             env={**os.environ, "XAAS_SERVER": server},
             # Who runs in the background of a shell has it ignored, and so would this.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         )
         with watching:
             assert watching.stdout is not None

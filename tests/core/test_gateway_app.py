@@ -10,8 +10,9 @@ import pytest
 from tests.core.kit.bench import Bench, finished
 
 from xaas_core.gateway_app import MAX_TEXT, gateway_app
-from xaas_core.ports import Unavailable
+from xaas_core.ports import RunnerKey, Unavailable
 from xaas_core.testing.builders import task_spec
+from xaas_core.tokens import IdleRunner
 from xaas_runner import contract
 
 pytestmark = pytest.mark.anyio
@@ -91,6 +92,45 @@ async def test_wait_for_a_run_that_is_removed_is_told_to_leave(caller: Caller) -
     await caller.bench.store.remove_run(caller.bench.uid)
     answer = await caller.post(contract.WAIT_PATH, {"step": 1, "patience_ms": 1000})
     assert answer.json()["answer"] == "leave"
+
+
+# --- idle runners ---
+
+
+async def test_an_idle_runner_is_told_what_it_is_for(caller: Caller) -> None:
+    idle, attempt = IdleRunner("default", "idle-1"), caller.bench.tokens.read(caller.token)
+    asked: list[tuple[IdleRunner, float]] = []
+
+    async def work(runner: IdleRunner, patience: float) -> RunnerKey | None:
+        asked.append((runner, patience))
+        return None if len(asked) == 1 else attempt  # type: ignore[return-value]
+
+    bench = caller.bench
+    app = gateway_app(bench.gateway, bench.tokens, bench.children, work)
+    transport = httpx.ASGITransport(app=app)
+    caller.client = httpx.AsyncClient(transport=transport, base_url="http://gateway")
+    caller.token = bench.tokens.issue_idle(idle)
+    none = {"answer": "wait", "reason": "there is no work yet", "early": True}
+    waits = {"step": 0, "patience_ms": 3_000}
+    assert (await caller.post(contract.BEGIN_PATH, BEGIN)).json() == none
+    assert asked == [], "to begin isn't to wait"
+    assert (await caller.post(contract.WAIT_PATH, waits)).json() == none
+    told = (await caller.post(contract.WAIT_PATH, waits)).json()
+    assert asked == [(idle, 3.0)] * 2
+    assert told.keys() == {"answer", "token"}
+    caller.token = told["token"]
+    assert (await caller.post(contract.BEGIN_PATH, BEGIN)).json()["answer"] == "go"
+
+
+async def test_an_idle_runner_has_no_say(caller: Caller) -> None:
+    caller.token = caller.bench.tokens.issue_idle(IdleRunner("default", "idle-1"))
+    for path, message in (
+        (contract.FINISH_PATH, finished()),
+        (contract.CHILD_PATH, {"call": "get"}),
+    ):
+        assert (await caller.post(path, message)).status_code == 403
+    waits = {"step": 0, "patience_ms": 0}
+    assert (await caller.post(contract.WAIT_PATH, waits)).json()["early"], "there is no pool"
 
 
 # --- who may call ---

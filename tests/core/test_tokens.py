@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from xaas_core.engine.states import Side
 from xaas_core.ports import RunnerKey
-from xaas_core.tokens import Tokens
+from xaas_core.tokens import IdleRunner, Tokens
 
 RUNNER = RunnerKey("8b0f0e9e-0000-4000-8000-000000000000", "タスク 1/é", Side.UNDO, 3, 2)
 OURS = Tokens(b"k" * 32)
@@ -40,6 +40,13 @@ def test_a_token_names_its_runner(
 def test_a_token_is_the_same_on_every_replica_and_after_a_restart() -> None:
     assert Tokens(b"k" * 32).issue(RUNNER) == OURS.issue(RUNNER)
     assert Tokens(b"other" * 8).read(OURS.issue(RUNNER)) is None
+
+
+def test_an_idle_runners_token_opens_no_attempt() -> None:
+    idle = IdleRunner("team-a", "xaas-idle-1")
+    token = OURS.issue_idle(idle)
+    assert OURS.read(token) == idle
+    assert Tokens(b"other" * 8).read(token) is None
 
 
 def test_another_attempt_has_another_token() -> None:

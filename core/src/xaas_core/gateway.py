@@ -187,7 +187,7 @@ class Gateway:
         if stored is None or last is None:
             # Started ahead of its turn (`engine.lookahead`).
             first = (runner.attempt, runner.launch) == (1, 1) and runner.ref in plan.by_ref
-            return Absent.EARLY if first and _may_start(run, runner.side) else Absent.OVER
+            return Absent.EARLY if first and _starts(run, runner.side) else Absent.OVER
         if last.over and not over:
             return Absent.OVER
         if (last.number, last.launch) != (runner.attempt, runner.launch):
@@ -280,7 +280,7 @@ def _absent(why: Absent) -> BeginAnswer:
     return {"answer": "wait", "reason": "its turn hasn't come", "early": True}
 
 
-def _may_start(run: Run, side: Side) -> bool:
+def _starts(run: Run, side: Side) -> bool:
     """Whether task runs of this side start in the run's state."""
     wanted = RunState.PROCESSING if side is Side.DO else RunState.CANCELLING
     return run.status.summary.state is wanted
@@ -317,7 +317,7 @@ def _why(attempt: Attempt, failure: Failure, terminated: bool) -> Reason:
 
 def _may_begin(place: Place, step: int) -> BeginAnswer | None:
     """Why `step` may not begin now; None if it may."""
-    attempt, run = place.attempt, place.run
+    attempt = place.attempt
     if attempt.stop is not None:
         return _leave("this attempt is stopped")
     if step not in attempt.order:
@@ -328,15 +328,19 @@ def _may_begin(place: Place, step: int) -> BeginAnswer | None:
             return {"answer": "wait", "reason": f"step {earlier} isn't finished"}
         if not before.succeeded:
             return _leave(f"step {earlier} has failed")
-    if attempt.begun:
-        return None
-    if not _may_start(run, place.runner.side):
+    return None if attempt.begun else _may_start(place)
+
+
+def _may_start(place: Place) -> BeginAnswer | None:
+    """Why an attempt may not begin its first step now; None if it may."""
+    run, attempt = place.run, place.attempt
+    if not _starts(run, place.runner.side):
         return _leave(f"the run is {run.status.summary.state}")
+    # Not `leave`: a runner that ends before its first step counts as lost.
     if not turn_has_come(place.history, (place.runner.ref, place.runner.side)):
         return {"answer": "wait", "reason": "what it waits for isn't recorded yet"}
     first = not any(a.begun and a.round == attempt.round for a in place.stored.value.attempts)
     if run.spec.suspend and first:
-        # Not `leave`: a runner that ends before its first step counts as lost.
         return {"answer": "wait", "reason": "the run is suspended"}
     return None
 

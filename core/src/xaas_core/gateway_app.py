@@ -13,10 +13,14 @@ from xaas_core.children import LONGEST_WAIT, Children
 from xaas_core.engine.json_values import is_unicode
 from xaas_core.gateway import Gateway
 from xaas_core.ports import Conflict, RunnerKey, Unavailable
-from xaas_core.tokens import Tokens
+from xaas_core.tokens import IdleRunner, Tokens
 from xaas_runner import contract
 
 Call = Callable[[RunnerKey, Any], Awaitable[Any]]
+IdleCall = Callable[[IdleRunner, str, Any], Awaitable[Any]]
+
+IDLE_PATHS: Final = (contract.WAIT_PATH, contract.BEGIN_PATH)
+"""What an idle runner may call: any begins by asking to begin, and then waits."""
 
 FIELDS: Final[Mapping[str, Mapping[str, type | tuple[type, ...]]]] = {
     contract.WAIT_PATH: {"step": int},
@@ -59,7 +63,18 @@ class Refusal(Exception):
         self.status = status
 
 
-def gateway_app(gateway: Gateway, tokens: Tokens, children: Children) -> "GatewayApp":
+Work = Callable[[IdleRunner, float], Awaitable[RunnerKey | None]]
+"""What an idle runner is for, as soon as that is known, or None after so many seconds."""
+
+
+async def no_work(idle: IdleRunner, patience: float) -> RunnerKey | None:
+    """Where there are no idle runners."""
+    return None
+
+
+def gateway_app(
+    gateway: Gateway, tokens: Tokens, children: Children, work: Work = no_work
+) -> "GatewayApp":
     """The app. Serve it where runners reach it, and nobody else."""
 
     async def wait(runner: RunnerKey, call: contract.WaitCall) -> contract.BeginAnswer:
@@ -72,15 +87,24 @@ def gateway_app(gateway: Gateway, tokens: Tokens, children: Children) -> "Gatewa
         contract.FINISH_PATH: gateway.finish,
         contract.CHILD_PATH: children.answer,
     }
-    return GatewayApp(tokens, calls)
+
+    async def idle(runner: IdleRunner, path: str, call: Any) -> contract.BeginAnswer:
+        patience = min(call.get("patience_ms", 0) / 1000, LONGEST_WAIT)
+        found = await work(runner, patience) if path == contract.WAIT_PATH else None
+        if found is None:
+            return {"answer": "wait", "reason": "there is no work yet", "early": True}
+        return {"answer": "go", "token": tokens.issue(found)}
+
+    return GatewayApp(tokens, calls, idle)
 
 
 class GatewayApp:
     """Authenticates a runner, checks its message, and hands it to the right call."""
 
-    def __init__(self, tokens: Tokens, calls: Mapping[str, Call]) -> None:
+    def __init__(self, tokens: Tokens, calls: Mapping[str, Call], idle: IdleCall) -> None:
         self._tokens = tokens
         self._calls = calls
+        self._idle = idle
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -114,7 +138,12 @@ class GatewayApp:
         runner = self._tokens.read(token) if scheme.lower() == "bearer" else None
         if runner is None:
             raise Refusal(401, "the token opens no attempt")
-        return await call(runner, _checked(await _body(receive), FIELDS[scope["path"]]))
+        if isinstance(runner, IdleRunner) and scope["path"] not in IDLE_PATHS:
+            raise Refusal(403, "an idle runner has nothing to say")
+        message = _checked(await _body(receive), FIELDS[scope["path"]])
+        if isinstance(runner, IdleRunner):
+            return await self._idle(runner, scope["path"], message)
+        return await call(runner, message)
 
 
 async def _body(receive: Receive) -> bytes:

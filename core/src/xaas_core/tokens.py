@@ -4,9 +4,18 @@ import base64
 import hashlib
 import hmac
 import json
+from dataclasses import dataclass
 
 from xaas_core.engine.states import Side
 from xaas_core.ports import RunnerKey
+
+
+@dataclass(frozen=True)
+class IdleRunner:
+    """A runner that isn't anybody's yet, by the place where its backend keeps it."""
+
+    namespace: str
+    name: str
 
 
 class Tokens:
@@ -21,7 +30,12 @@ class Tokens:
         text = json.dumps(claims, separators=(",", ":")).encode()
         return _encode(text) + "." + _encode(self._sign(text))
 
-    def read(self, token: str) -> RunnerKey | None:
+    def issue_idle(self, idle: IdleRunner) -> str:
+        """The token of an idle runner: it opens the question whether there is work."""
+        text = json.dumps([idle.namespace, idle.name], separators=(",", ":")).encode()
+        return _encode(text) + "." + _encode(self._sign(text))
+
+    def read(self, token: str) -> RunnerKey | IdleRunner | None:
         """Whose token it is; None if it isn't one of ours."""
         try:
             text, signature = (_decode(part) for part in token.split("."))
@@ -29,7 +43,10 @@ class Tokens:
             return None
         if not hmac.compare_digest(signature, self._sign(text)):
             return None
-        run, ref, side, attempt, launch = json.loads(text)
+        claims = json.loads(text)
+        if len(claims) == 2:
+            return IdleRunner(*claims)
+        run, ref, side, attempt, launch = claims
         return RunnerKey(run, ref, Side(side), attempt, launch)
 
     def _sign(self, text: bytes) -> bytes:

@@ -5,14 +5,16 @@ and with nothing of its node's. Everything a user can choose of it is in `JobSet
 and in the task (its author's).
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from xaas_core.names import instance_id, runner_id
 from xaas_core.ports import LaunchOrder, RunnerKey
+from xaas_core.tokens import IdleRunner
 from xaas_kube.client import Json
 from xaas_kube.record_objects import owner
 from xaas_kube.run_index import KnownRun
@@ -28,6 +30,11 @@ SECRETS: Final = "/run/xaas/secrets"
 LEEWAY: Final = 3600
 """Seconds that a Job may take beyond what the engine allows: it may have to wait for the gateway to
 tell of its end, and is ended by the engine long before."""
+
+IDLE_KEPT: Final = 60
+"""Seconds that the Job of an idle runner is kept that left without work."""
+
+Texts = dict[str, str]
 
 SHARED: Final = frozenset({"cpu", "memory", "ephemeral-storage"})
 """Resources that the containers of a pod share; others (a GPU) are held, so by the first only."""
@@ -68,43 +75,146 @@ def runner_of(order: LaunchOrder) -> RunnerKey:
 
 def job(order: LaunchOrder, run: KnownRun, settings: JobSettings, gateway: str) -> Json:
     """The Job for an order; `gateway` is the address that runners call."""
-    labels = {
-        **settings.labels,
-        Label.RUN.value: order.run,
-        Label.SIDE.value: order.side.value,
-        Label.ATTEMPT.value: str(order.attempt),
-        Label.LAUNCH.value: str(order.launch),
-        Label.MANAGED_BY.value: MANAGER,
-        Label.COMPONENT.value: "step",
-    }
-    annotations = {
-        **settings.annotations,
-        Annotation.REF.value: order.ref,
-        Annotation.INSTANCE.value: instance_id(order.run, order.ref, order.side),
-    }
-    spec: Json = {
-        "backoffLimit": 0,
-        "podReplacementPolicy": "Failed",
-        "template": {
-            "metadata": {"labels": labels, "annotations": annotations},
-            "spec": _pod(order, settings, gateway),
-        },
-    }
-    if order.task.timeout is not None:
-        allowed = order.task.start_timeout + order.task.timeout + order.task.grace_period
-        spec["activeDeadlineSeconds"] = math.ceil(allowed / 1000) + settings.max_wait + LEEWAY
+    labels = {**_common(settings), **_labels(order)}
+    annotations = {**settings.annotations, **_annotations(order)}
+    made = _job(job_name(runner_of(order)), run.namespace, labels, annotations)
+    made["metadata"]["ownerReferences"] = [owner({"metadata": run.metadata})]
+    made["spec"]["template"]["spec"] = _pod(order, settings, gateway)
+    deadline = _deadline(order, settings)
+    if deadline is not None:
+        made["spec"]["activeDeadlineSeconds"] = deadline
+    return made
+
+
+def _job(name: str, namespace: str, labels: Texts, annotations: Texts) -> Json:
+    """A Job without its pod's spec."""
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
-            "name": job_name(runner_of(order)),
-            "namespace": run.namespace,
+            "name": name,
+            "namespace": namespace,
             "labels": labels,
             "annotations": annotations,
-            "ownerReferences": [owner({"metadata": run.metadata})],
         },
-        "spec": spec,
+        "spec": {
+            "backoffLimit": 0,
+            "podReplacementPolicy": "Failed",
+            "template": {"metadata": {"labels": labels, "annotations": annotations}},
+        },
     }
+
+
+def _common(settings: JobSettings) -> Texts:
+    """Labels of every runner, whatever it is for."""
+    return {**settings.labels, Label.MANAGED_BY.value: MANAGER, Label.COMPONENT.value: "step"}
+
+
+def _labels(order: LaunchOrder) -> Texts:
+    """Labels that say what a Job is for."""
+    return {
+        Label.RUN.value: order.run,
+        Label.SIDE.value: order.side.value,
+        Label.ATTEMPT.value: str(order.attempt),
+        Label.LAUNCH.value: str(order.launch),
+        Label.RUNNER.value: job_name(runner_of(order)),
+    }
+
+
+def _annotations(order: LaunchOrder) -> Texts:
+    return {
+        Annotation.REF.value: order.ref,
+        Annotation.INSTANCE.value: instance_id(order.run, order.ref, order.side),
+    }
+
+
+def _deadline(order: LaunchOrder, settings: JobSettings) -> int | None:
+    """Seconds that a Job may take; None for a task that may take any time."""
+    task = order.task
+    if task.timeout is None:
+        return None
+    allowed = task.start_timeout + task.timeout + task.grace_period
+    return math.ceil(allowed / 1000) + settings.max_wait + LEEWAY
+
+
+# ----------------------------------------------------------------------------------- idle runners
+
+
+def may_be_pooled(order: LaunchOrder) -> bool:
+    """Whether an idle runner may be given to an order: one of its shape knows no secrets, and has a
+    container for each step of the task, in their order."""
+    return not order.task.secrets and order.steps == tuple(range(len(order.steps)))
+
+
+def shape_of(order: LaunchOrder, settings: JobSettings) -> str:
+    """What the runners of an order's kind are called: the same for equal pods, but for the token."""
+    pod = _pod(replace(order, token=""), settings, "")
+    text = json.dumps(pod, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def idle_job(
+    order: LaunchOrder, idle: IdleRunner, token: str, settings: JobSettings, gateway: str
+) -> Json:
+    """The Job of an idle runner in the shape of `order`. Over, it goes by itself."""
+    labels = _common(settings)
+    made = _job(idle.name, idle.namespace, labels, dict(settings.annotations))
+    made["metadata"]["labels"] = {
+        **labels,
+        Label.POOL.value: shape_of(order, settings),
+        Label.IDLE.value: "true",
+    }
+    made["spec"]["template"]["spec"] = _pod(replace(order, token=token), settings, gateway)
+    made["spec"]["activeDeadlineSeconds"] = settings.max_wait + LEEWAY
+    made["spec"]["ttlSecondsAfterFinished"] = IDLE_KEPT
+    return made
+
+
+def assignment(order: LaunchOrder, run: KnownRun, settings: JobSettings, age: int) -> list[Json]:
+    """The JSON patch that gives an idle runner's Job, of `age` seconds, to an order.
+
+    Refused if it is given away already: the mark that it is idle is tested, and goes.
+    """
+    mark = _pointer(Label.IDLE)
+    patch: list[Json] = [
+        {"op": "test", "path": mark, "value": "true"},
+        {"op": "remove", "path": mark},
+        {
+            "op": "add",
+            "path": "/metadata/ownerReferences",
+            "value": [owner({"metadata": run.metadata})],
+        },
+        {
+            "op": "add",
+            "path": "/metadata/annotations",
+            "value": {**settings.annotations, **_annotations(order)},
+        },
+        {"op": "remove", "path": "/spec/ttlSecondsAfterFinished"},
+    ]
+    patch += [
+        {"op": "add", "path": _pointer(name), "value": held}
+        for name, held in _labels(order).items()
+    ]
+    deadline = _deadline(order, settings)
+    if deadline is None:
+        patch.append({"op": "remove", "path": "/spec/activeDeadlineSeconds"})
+    else:
+        # Counted from the Job's start, which was some time ago.
+        value = deadline + age
+        patch.append({"op": "replace", "path": "/spec/activeDeadlineSeconds", "value": value})
+    return patch
+
+
+def pod_marks(job: Json) -> Json:
+    """The merge patch that has a pod say what it is for, as its Job does now."""
+    names = (Label.RUN, Label.SIDE, Label.ATTEMPT, Label.LAUNCH, Label.RUNNER)
+    meta = job["metadata"]
+    labels = {name.value: meta["labels"][name] for name in names}
+    return {"metadata": {"labels": labels, "annotations": meta["annotations"]}}
+
+
+def _pointer(label: str) -> str:
+    return "/metadata/labels/" + label.replace("~", "~0").replace("/", "~1")
 
 
 def belongs(item: Json, order: LaunchOrder) -> bool:

@@ -22,7 +22,8 @@ from xaas_core.ports import LaunchOrder, NotFound, RunnerKey, Unavailable
 from xaas_kube.client import ApiError, Json, KubeClient, Unreachable
 from xaas_kube.errors import translated
 from xaas_kube.informer import Informer
-from xaas_kube.jobs import JobSettings, belongs, job, job_name, runner_of
+from xaas_kube.jobs import JobSettings, belongs, job, job_name, pod_marks, runner_of
+from xaas_kube.pool import Pool
 from xaas_kube.run_index import KnownRun
 from xaas_kube.seen_runners import SeenRunners
 from xaas_kube.sightings import SeenJob, SeenPod, sight
@@ -51,11 +52,13 @@ class JobLauncher:
         where: Callable[[str], KnownRun | None],
         settings: JobSettings,
         gateway: str,
+        pool: Pool | None = None,
     ) -> None:
         self._client = client
         self._where = where
         self._settings = settings
         self._gateway = gateway
+        self._pool = pool
         self._subscribers: list[Callable[[str], None]] = []
         self._seen = SeenRunners(self._changed)
         self._jobs = Informer(client, jobs(None), self._seen.jobs, SELECTOR)
@@ -133,7 +136,7 @@ class JobLauncher:
         # Whether it is made is not known from here on, whatever the answer is.
         self._absent.discard(runner)
         try:
-            made = await self._create(order, run)
+            made = await self._of_pool(order, run) or await self._create(order, run)
         except ApiError as error:
             self._not_made(runner, error)
             return
@@ -147,13 +150,13 @@ class JobLauncher:
         run = self._where(runner.run)
         if run is None:
             return
-        name = job_name(runner)
+        seen = self._job(runner)
+        name = job_name(runner) if seen is None else seen.name
         running = [pod for pod in self._seen.pods_of(run.namespace, name) if not pod.over]
         if any(pod.started for pod in running):
             for pod in running:
                 await self._stop(pod)
             return
-        seen = self._job(runner)
         if seen is None or not seen.deleting:
             await self._delete(run.namespace, name)
 
@@ -200,6 +203,27 @@ class JobLauncher:
         self._subscribers.append(changed)
 
     # ------------------------------------------------------------------------------------ starting
+
+    async def _of_pool(self, order: LaunchOrder, run: KnownRun) -> Json | None:
+        """The Job of an idle runner, given to an order, if there is one. Raises Unreachable."""
+        given = None if self._pool is None else await self._pool.take(order, run)
+        if given is not None:
+            self._jobs.tell(given)
+            await self._mark(given)
+        return given
+
+    async def _mark(self, job: Json) -> None:
+        """Have the pods of a Job that was idle say what they are for: by that their logs are found.
+
+        What fails here is made up for by the next look (`_explain`).
+        """
+        meta = job["metadata"]
+        for pod in self._seen.pods_of(meta["namespace"], meta["name"]):
+            try:
+                marked = await self._client.patch(pods(pod.namespace, pod.name), pod_marks(job))
+                self._pods.tell(marked)
+            except (ApiError, Unreachable) as error:
+                log.info("the pod %s can't be marked yet: %s", pod.name, error)
 
     async def _create(self, order: LaunchOrder, run: KnownRun) -> Json:
         """Make the Job, or find the one that was made before. Raises ApiError, Unreachable."""
@@ -297,9 +321,16 @@ class JobLauncher:
                 return True
         except NotFound:
             pass
-        selector = f"batch.kubernetes.io/job-name={name}"
+        # By the label, which one that was idle has, too: its Job is called otherwise.
+        selector = {"labelSelector": f"{Label.RUNNER}={name}"}
+        if self._pool is not None:
+            with translated(f"Jobs of {name!r}"):
+                found = await self._client.get(jobs(run.namespace), selector)
+            for item in found["items"]:
+                self._jobs.tell(item)
+                return True
         with translated(f"pods of {name!r}"):
-            found = await self._client.get(pods(run.namespace), {"labelSelector": selector})
+            found = await self._client.get(pods(run.namespace), selector)
         left = [each for each in found["items"] if not _is_over(each)]
         return bool(left)
 
@@ -308,6 +339,8 @@ class JobLauncher:
         before: set[str] = set()
         while True:
             await asyncio.sleep(LOOK_EVERY)
+            for job_seen, _ in self._seen.unmarked():
+                await self._mark_again(job_seen)
             waiting = list(self._seen.waiting())
             # Whoever waited at the last look, too, waits for longer than is usual.
             for seen, pod in waiting:
@@ -315,6 +348,12 @@ class JobLauncher:
                 if uid in before:
                     await self._ask_events(seen, pod)
             before = {pod.uid if pod is not None else seen.uid for seen, pod in waiting}
+
+    async def _mark_again(self, seen: SeenJob) -> None:
+        try:
+            await self._mark(await self._client.get(jobs(seen.namespace, seen.name)))
+        except (ApiError, Unreachable) as error:
+            log.info("the pods of %s can't be marked yet: %s", seen.name, error)
 
     async def _ask_events(self, seen: SeenJob, pod: SeenPod | None) -> None:
         uid = pod.uid if pod is not None else seen.uid

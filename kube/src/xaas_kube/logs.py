@@ -10,7 +10,7 @@ from xaas_kube.client import ApiError, KubeClient, Params, Unreachable
 from xaas_kube.errors import translated
 from xaas_kube.jobs import job_name
 from xaas_kube.store import KubernetesStore
-from xaas_kube.words import pods
+from xaas_kube.words import Label, pods
 
 ENDS_WITHIN: Final = 20.0
 """Seconds that a container may take to end after its step."""
@@ -64,7 +64,7 @@ class PodLogs:
         if runner in self._names:
             self._names.move_to_end(runner)
             return self._names[runner]
-        selector = f"batch.kubernetes.io/job-name={job_name(runner)}"
+        selector = f"{Label.RUNNER}={job_name(runner)}"
         with translated("pods"):
             found = await self._client.get(pods(namespace), {"labelSelector": selector})
         if not found["items"]:

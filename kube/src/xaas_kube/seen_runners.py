@@ -19,6 +19,7 @@ class SeenRunners:
         self._by_run: defaultdict[str, defaultdict[Key, dict[str, SeenJob]]] = defaultdict(
             lambda: defaultdict(dict)
         )
+        self._by_name: dict[tuple[str, str], SeenJob] = {}
         self._by_job: defaultdict[tuple[str, str], dict[str, SeenPod]] = defaultdict(dict)
         self.jobs = _Sink(self._job_seen, self._job_gone)
         self.pods = _Sink(self._pod_seen, self._pod_gone)
@@ -37,7 +38,12 @@ class SeenRunners:
 
     def alive(self, run: str) -> list[SeenPod]:
         """The pods of a run that aren't over, be their Jobs there or not."""
-        return [pod for pod in self._pods.values() if pod.run == run and not pod.over]
+        return [pod for pod in self._pods.values() if not pod.over and self._run_of(pod) == run]
+
+    def unmarked(self) -> list[tuple[SeenJob, SeenPod]]:
+        """Pods that don't say yet what their Job, which was idle, is for now."""
+        found = ((self._by_name.get((pod.namespace, pod.job)), pod) for pod in self._pods.values())
+        return [(job, pod) for job, pod in found if job is not None and not pod.run]
 
     def pods_of(self, namespace: str, job: str) -> list[SeenPod]:
         """The pods of a Job."""
@@ -78,6 +84,7 @@ class SeenRunners:
         before = self._jobs.get(job.uid)
         self._jobs[job.uid] = job
         self._by_run[job.run][job.key][job.uid] = job
+        self._by_name[job.namespace, job.name] = job
         if job != before:
             self._changed(job.run)
 
@@ -85,6 +92,8 @@ class SeenRunners:
         job = self._jobs.pop(uid, None)
         if job is None:
             return
+        if self._by_name.get((job.namespace, job.name), job).uid == uid:
+            self._by_name.pop((job.namespace, job.name), None)
         keys = self._by_run[job.run]
         keys[job.key].pop(uid, None)
         if not keys[job.key]:
@@ -102,7 +111,14 @@ class SeenRunners:
         self._by_job[pod.namespace, pod.job][pod.uid] = pod
         # That it has started is no news: its runner will say so itself.
         if before is None or replace(pod, started=before.started) != before:
-            self._changed(pod.run)
+            self._changed(self._run_of(pod))
+
+    def _run_of(self, pod: SeenPod) -> str:
+        """The run that a pod belongs to; empty for one that is idle."""
+        if pod.run:
+            return pod.run
+        job = self._by_name.get((pod.namespace, pod.job))
+        return "" if job is None else job.run
 
     def _pod_gone(self, uid: str) -> None:
         pod = self._pods.pop(uid, None)
@@ -112,7 +128,7 @@ class SeenRunners:
         self._by_job[place].pop(uid, None)
         if not self._by_job[place]:
             del self._by_job[place]
-        self._changed(pod.run)
+        self._changed(self._run_of(pod))
 
 
 class _Sink:

@@ -48,7 +48,7 @@ class SeenJob:
 
 @dataclass(frozen=True)
 class SeenPod:
-    """A pod. `over`: none of its containers runs any more. `gone`: steps whose container has ended;
+    """A pod. `run` is empty while it doesn't say what it is for, as one of the pool. `over`: none of its containers runs any more. `gone`: steps whose container has ended;
     `started`: any of them ever ran. `trouble`: why it can't start, by its status;
     `learnt`: by an event, where its status doesn't say."""
 
@@ -84,7 +84,9 @@ def is_ours(item: Json) -> bool:
         name = runner_id(labels[Label.RUN], annotations[Annotation.REF], side, *map(int, numbers))
     except (KeyError, ValueError):
         return False
-    return labels[Label.RUN] in owners and meta["name"] == name
+    # One that was idle keeps its own name.
+    named = meta["name"] == name or (Label.POOL in labels and labels.get(Label.RUNNER) == name)
+    return labels[Label.RUN] in owners and named
 
 
 def read_job(item: Json) -> SeenJob:
@@ -134,7 +136,7 @@ def read_pod(item: Json, before: SeenPod | None) -> SeenPod:
         namespace=meta["namespace"],
         name=meta["name"],
         job=meta["labels"]["batch.kubernetes.io/job-name"],
-        run=meta["labels"][Label.RUN],
+        run=meta["labels"].get(Label.RUN, ""),
         created=meta["creationTimestamp"],
         over=phase in ("Succeeded", "Failed") or _all_ended(item, ended),
         started=started,

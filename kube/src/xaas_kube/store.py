@@ -291,7 +291,7 @@ class KubernetesStore:
         """See the port."""
         await self._runs.catch_up(Resource.RUNS, namespace, self._runs.informer)
         found = [
-            (known.created, known.uid, replace(run, history=()))
+            (known.created, known.uid, run)
             for known in self._runs.index.all()
             if (run := known.run).target is Target.PIPELINE
             and known.namespace == namespace
@@ -300,7 +300,8 @@ class KubernetesStore:
             and query.category in (None, known.category)
             and created_within(run.meta.created_at, query)
         ]
-        return page(found, query)
+        part = page(found, query)
+        return Page([replace(run, history=()) for run in part.items], part.after)
 
     async def live_runs(self) -> Sequence[str]:
         """See the port."""

@@ -35,6 +35,9 @@ class Label(StrEnum):
     LAUNCH = "xaas.dev/launch"
     OVER = "xaas.dev/over"  # nothing will happen to it any more: no watch of the operator has it
     TARGET = "xaas.dev/target"  # PipelineTask: a hidden run of one task
+    RUNNER = "xaas.dev/runner"  # of a Job and its pod: whose they are, as REST names it
+    POOL = "xaas.dev/pool"  # of a Job that is or was an idle runner: its shape
+    IDLE = "xaas.dev/idle"  # of one that still is
     KEY = "xaas.dev/idempotency-key"  # digest of the Idempotency-Key that it was made with
     MANAGED_BY = "app.kubernetes.io/managed-by"
     COMPONENT = "app.kubernetes.io/component"  # step: a pod that runs users' scripts

@@ -19,6 +19,8 @@ class Health:
         self.leads = False
         self.runs: Callable[[], int] = lambda: 0
         self.waiting: Callable[[], int] = lambda: 0
+        self.idle: Callable[[], int] = lambda: 0
+        self.ahead: Callable[[], int] = lambda: 0
 
 
 def probes(health: Health, client: KubeClient) -> Starlette:
@@ -34,6 +36,14 @@ def probes(health: Health, client: KubeClient) -> Starlette:
         (
             _gauge(registry, "xaas_queue_length", "Runs that wait to be looked at."),
             lambda: health.waiting(),  # noqa: PLW0108 - likewise
+        ),
+        (
+            _gauge(registry, "xaas_idle_runners", "Pods that wait for any work."),
+            lambda: health.idle(),  # noqa: PLW0108 - likewise
+        ),
+        (
+            _gauge(registry, "xaas_ahead_runners", "Pods that wait for their turn."),
+            lambda: health.ahead(),  # noqa: PLW0108 - likewise
         ),
     ]
     requests = Gauge(

@@ -28,6 +28,7 @@ from xaas_kube.evaluator import SocketEvaluator
 from xaas_kube.launcher import JobLauncher
 from xaas_kube.lease import Lease, Lost
 from xaas_kube.logs import PodLogs
+from xaas_kube.pool import Pool
 from xaas_kube.store import KubernetesStore
 from xaas_operator import gateway_key
 from xaas_operator.events import EventRecorder
@@ -81,7 +82,7 @@ class Replica(Assembly):
             )
         )
         gateway = place.gateway or await self._gateway_address(client)
-        clock = SystemClock()
+        clock, jobs = SystemClock(), settings.runner.of_jobs()
         store = KubernetesStore(client, clock, live_only=True)
         parts.stack.push_async_callback(store.close)
         evaluator = SocketEvaluator(settings.evaluator)
@@ -89,14 +90,21 @@ class Replica(Assembly):
         await asyncio.gather(store.start_up(), evaluator.start_up())
         parts.keep(asyncio.create_task(store.failed(), name="watches"))
         admission = Admission(store, evaluator, settings.allowed_imports)
-        launcher = JobLauncher(client, store.where, settings.runner.of_jobs(), gateway)
+        pool = Pool(client, jobs, gateway, tokens.issue_idle, clock)
+        if jobs.pool:
+            watch = asyncio.create_task(pool.informer.run(), name="pool")
+            parts.keep(watch)
+            await pool.informer.until_synced(watch)
+        launcher = JobLauncher(client, store.where, jobs, gateway, pool if jobs.pool else None)
         ports = Ports(store, launcher, evaluator, PodLogs(client, store), clock)
         calls = Gateway(store, clock)
         children = Children(calls, store, admission, ports.logs)
-        app = gateway_app(calls, tokens, children)
+        app = gateway_app(calls, tokens, children, pool.work)
         listener = listen(EVERYWHERE, settings.gateway.port)
         await parts.serve("gateway", Server(app, stop_within=STOP_WITHIN), listener)
         self._health.runs = lambda: store.live_count
+        self._health.idle = lambda: pool.idle
+        self._health.ahead = lambda: launcher.ahead
         self._health.ready = True
         readiness = Readiness(client, store, admission)
         lease = Lease(client, place.namespace, settings.lease, place.identity)
@@ -108,6 +116,7 @@ class Replica(Assembly):
             EventRecorder(client, store),
             self._health,
             store,
+            pool,
         )
         parts.keep(asyncio.create_task(leader.lead(place), name="leader"))
         parts.stack.callback(self._leave)  # the first of all that happens at the end
@@ -134,6 +143,7 @@ class Leader:
     recorder: EventRecorder
     health: Health
     store: KubernetesStore
+    pool: Pool
 
     async def lead(self, place: Place) -> None:
         """Wait for the Lease, then lead until it is lost. Raises Lost."""
@@ -150,6 +160,7 @@ class Leader:
                 group.create_task(self.controller.run())
                 group.create_task(self.readiness.run())
                 group.create_task(self.recorder.run())
+                group.create_task(self.pool.keep())
                 group.create_task(
                     run_shell(self.readiness, place.kubeconfig, place.identity, place.take_signals)
                 )

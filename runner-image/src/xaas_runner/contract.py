@@ -126,6 +126,7 @@ class BeginAnswer(TypedDict):
 
     answer: Literal["go", "wait", "leave"]
     reason: NotRequired[str]
+    token: NotRequired[str]  # wait's go, for an idle runner: opens the attempt that it is for now
     early: NotRequired[bool]  # wait: this attempt isn't intended yet, and may never be
     script: NotRequired[str]
     params: NotRequired[dict[str, Any]]

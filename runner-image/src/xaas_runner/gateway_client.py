@@ -56,7 +56,7 @@ class GatewayClient:
         self, address: str, token: str, *, on_trouble: Callable[[str], None] | None = None
     ) -> None:
         self._address = _parse(address)
-        self._token = token
+        self.token = token
         self._idle: list[_Connection] = []
         self._lock = threading.Lock()
         self._on_trouble = on_trouble or (lambda text: None)
@@ -81,6 +81,10 @@ class GatewayClient:
                     self._on_trouble(f"the gateway is away ({away}); trying again until it is back")
             time.sleep(pause if wish is None else max(wish, FIRST_PAUSE_S))
             pause = min(2 * pause, LONGEST_PAUSE_S)
+
+    def become(self, token: str) -> None:
+        """Speak for the attempt that `token` opens from now on."""
+        self.token = token
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -110,7 +114,7 @@ class GatewayClient:
         head = (
             f"POST {path} HTTP/1.1\r\n"
             f"Host: {self._address[2]}\r\n"
-            f"Authorization: Bearer {self._token}\r\n"
+            f"Authorization: Bearer {self.token}\r\n"
             f"X-Xaas-Protocol: {PROTOCOL}\r\n"
             "Content-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"

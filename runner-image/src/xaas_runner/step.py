@@ -100,10 +100,10 @@ class _Step:
         self._started_at = time.monotonic()
         redirect_messages(self._log)
 
-    def _client(self) -> GatewayClient:
+    def _client(self, token: str = "") -> GatewayClient:
         return GatewayClient(
             self._order.gateway,
-            self._order.token,
+            token or self._order.token,
             on_trouble=lambda text: self._log.record("WARNING", text),
         )
 
@@ -158,6 +158,8 @@ class _Step:
             since = time.monotonic()
             answer = self._gateway.call(WAIT_PATH, call, held_s=patience_ms / 1000)
             decision = answer.get("answer")
+            if "token" in answer:
+                self._gateway.become(answer["token"])
             if decision in (Answer.GO, Answer.LEAVE):
                 return bool(decision == Answer.GO)
             if answer.get("early") and time.monotonic() - self._started_at > self._order.max_wait:
@@ -257,7 +259,8 @@ class _Step:
     def _cut_off(self, cause: Cause) -> None:
         """Report and end the process: called from a signal handler, the script being anywhere."""
         # A connection of its own: the other one may be in the middle of something.
-        os._exit(self._deliver(self._stopped(cause, self._elapsed_ms()), self._client()))
+        client = self._client(self._gateway.token)
+        os._exit(self._deliver(self._stopped(cause, self._elapsed_ms()), client))
 
     def _deliver(self, finish: FinishCall, gateway: GatewayClient) -> int:
         """Report the outcome; return the exit code."""

@@ -72,6 +72,20 @@ def test_one_that_was_started_ahead_leaves_if_its_turn_doesnt_come(gateway: "Gat
     assert gateway.said(FINISH_PATH) == []
 
 
+def test_an_idle_one_becomes_what_it_is_told(gateway: "Gateway") -> None:
+    early = {"answer": "wait", "reason": "there is no work yet", "early": True}
+    assigned = {"answer": "go", "token": "of-the-attempt"}
+    gateway.serve("print('ran')")
+    gateway.answers = {BEGIN_PATH: [lambda call: early], WAIT_PATH: [lambda call: assigned]}
+    environment = {"XAAS_GATEWAY": gateway.address, "XAAS_TOKEN": "idle", "XAAS_STEP": "0"}
+    done = run(environment, "step")
+    assert (done.returncode, done.stdout) == (0, "ran\n")
+    assert gateway.tokens == {"bearer idle", "bearer of-the-attempt"}
+    first, second = gateway.said(BEGIN_PATH)
+    assert first["nonce"] == second["nonce"]
+    assert gateway.said(FINISH_PATH)[0]["outcome"] == "succeeded"
+
+
 def test_sigterm(container: Container, gateway: "Gateway") -> None:
     gateway.serve("print('up')\nwhile True: pass")
     process = container(gateway)
