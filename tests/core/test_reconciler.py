@@ -252,6 +252,20 @@ async def test_delete_by_force_removes_the_run_when_its_runners_are_gone(bench: 
     assert await bench.reconcile() is None, "and that is no error"
 
 
+async def test_a_run_whose_plan_and_records_went_before_it_is_removed(bench: Bench) -> None:
+    """Deleted in the foreground, what a run owns goes first."""
+    uid = await bench.start(task_spec("a"))
+    await bench.begin("a")
+    await bench.reconcile()
+    await bench.store.mark_deleting(uid)
+    row = bench.store.rows[uid]
+    row.plan = None
+    row.records.clear()
+    await bench.reconcile()
+    assert uid not in bench.store.rows
+    assert bench.launcher.forgotten == [uid]
+
+
 async def test_a_run_without_a_plan_can_be_cancelled_and_deleted(bench: Bench) -> None:
     for end in ("cancel", "delete"):
         run = await bench.store.create_run(NAMESPACE, run_spec("p"), Target.PIPELINE, None, None)

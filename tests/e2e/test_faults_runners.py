@@ -19,11 +19,11 @@ Lose = Callable[[Space], None]
 
 def evict(space: Space) -> None:
     """As a drained node does it."""
-    (pod,) = pods(space)
-    where = f"/api/v1/namespaces/{space.name}/pods/{pod}/eviction"
-    metadata = {"name": pod, "namespace": space.name}
-    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata}
-    space("create", f"--raw={where}", "--filename=-", given=body)
+    for pod in pods(space):
+        where = f"/api/v1/namespaces/{space.name}/pods/{pod}/eviction"
+        metadata = {"name": pod, "namespace": space.name}
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata}
+        space("create", f"--raw={where}", "--filename=-", given=body)
 
 
 def delete_pod(space: Space) -> None:

@@ -112,6 +112,17 @@ def test_the_state_that_is_shown() -> None:
     assert shown["conditions"][0]["status"] == "False"
 
 
+def test_a_success_is_shown_as_soon_as_its_runner_has_told() -> None:
+    done = attempt(steps=(step(finished_at=9, succeeded=True),), ended_at=9, succeeded=True)
+    shown = record_objects.status(TaskRecord("a", Side.DO, attempts=(done,)), None, {})
+    assert shown["state"] == "succeeded"
+    assert shown["finishedAt"] == "1970-01-01T00:00:00.009Z"
+    assert shown["conditions"][0]["status"] == "True"
+    again = replace(attempt(2), round=1)
+    renewed = TaskRecord("a", Side.DO, attempts=(done, again))
+    assert state_of(renewed, None, shown) == "pending", "it is to run again"
+
+
 def test_a_plan_with_one_task_many_times_is_written_once() -> None:
     steps = (Step("do" * 10_000, "undo"), Step("x"))
     secrets = (SecretRef("n", "s", "k"),)

@@ -97,11 +97,16 @@ them with what the code calls.
   verbs: [create]
 {{- end }}
 
-{{/* The hook before an uninstall, in all namespaces: it takes the finalizer off runs. */}}
+{{/* The hook before an uninstall, in all namespaces: it takes the finalizer off runs,
+and removes idle runners. */}}
 {{- define "xaas.rules.uninstall" -}}
 - apiGroups: [xaas.dev]
   resources: [pipelineruns]
   verbs: [get, list, update, patch]
+# Idle runners, which nobody would give work to.
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [list, delete]
 {{- end }}
 
 {{/* The hook, in the release's namespace: it stops the operator and waits until its pods are gone. */}}

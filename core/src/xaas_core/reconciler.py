@@ -129,7 +129,8 @@ class Reconciler:
             # One that was cancelled before it was planned needs no plan any more.
             wanted = not run.history and not run.meta.deleting
             gathered.planned = wanted and await self._make_plan(gathered)
-            gathered.history = History(gathered.plan.graph, run.history)
+            if not run.meta.deleting:
+                gathered.history = History(gathered.plan.graph, run.history)
             return gathered
         gathered.history = self._folds.of(uid, plan.graph, run.history)
         gathered.records = await store.records(uid)

@@ -17,7 +17,7 @@ from typing import Any, Final
 from xaas_core.codec import Codec
 from xaas_core.engine.facts import Key
 from xaas_core.engine.history import Change
-from xaas_core.engine.records import TaskRecord
+from xaas_core.engine.records import Attempt, TaskRecord
 from xaas_core.engine.states import ENDED, Side, TaskState
 from xaas_core.names import instance_id
 from xaas_kube import times
@@ -87,6 +87,7 @@ def status(record: TaskRecord, change: Change | None, before: Mapping[str, Any])
     attempts = [_attempt_out(each) for each in held.get("attempts", ())]
     last = record.last
     state = change.state if change is not None else _state(record, before)
+    at = change.at if change is not None else _succeeded_at(last)
     ended = state in ENDED
     shown: dict[str, Any] = {
         "state": str(state),
@@ -105,11 +106,11 @@ def status(record: TaskRecord, change: Change | None, before: Mapping[str, Any])
     begun = [attempt for attempt in record.attempts if attempt.begun]
     if begun:
         shown["startedAt"] = times.shown(begun[0].steps[0].begun_at)
-    if ended and (at := change.at if change is not None else None):
+    if ended and at is not None:
         shown["finishedAt"] = times.shown(at)
     elif ended and "finishedAt" in before:
         shown["finishedAt"] = before["finishedAt"]
-    since = change.at if change is not None else _since(record)
+    since = at if at is not None else _since(record)
     shown["conditions"] = [
         condition(
             "Succeeded",
@@ -125,12 +126,19 @@ def status(record: TaskRecord, change: Change | None, before: Mapping[str, Any])
 def _state(record: TaskRecord, before: Mapping[str, Any]) -> TaskState:
     """The state to show between two changes: what a runner reports is written before its change."""
     last = record.last
+    if _succeeded_at(last) is not None:
+        return TaskState.SUCCEEDED  # nothing else can become of it
     shown = before.get("state")
     if last is None or last.over or (shown == TaskState.RUNNING and last.begun):
         return TaskState(shown) if shown else TaskState.PENDING
     if last.begun or any(a.begun and a.round == last.round for a in record.attempts):
         return TaskState.RUNNING
     return TaskState.PENDING
+
+
+def _succeeded_at(attempt: Attempt | None) -> int | None:
+    """When an attempt has succeeded, which its last step's end says."""
+    return attempt.ended_at if attempt is not None and attempt.succeeded else None
 
 
 def _since(record: TaskRecord) -> int:

@@ -6,14 +6,18 @@ on to what it plans meanwhile.
 """
 
 import asyncio
+import contextlib
 import os
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from xaas_core.ports import Conflict, NotFound
 from xaas_kube.client import JSON_PATCH, ApiError, Json, KubeClient
+from xaas_kube.errors import translated
 from xaas_kube.informer import PAGE
-from xaas_kube.words import FINALIZER, Resource, path
+from xaas_kube.runs import list_all
+from xaas_kube.words import FINALIZER, Label, Resource, jobs, path
 
 POLL: Final = 0.5
 """Seconds between looks at whether the operator's pods are gone."""
@@ -30,6 +34,7 @@ async def release_all(kubeconfig: Path | None) -> int:
         namespace, name = os.environ.get("POD_NAMESPACE"), os.environ.get("DEPLOYMENT_NAME")
         if namespace and name:
             await _stop(client, namespace, name)
+        await _dismiss(client)
         params: dict[str, str | int | None] = {"limit": PAGE}
         while True:
             found = await client.get(path(Resource.RUNS, None), params)
@@ -63,6 +68,15 @@ async def _stop(client: KubeClient, namespace: str, name: str) -> None:
     while left["items"]:
         await asyncio.sleep(POLL)
         left = await client.get(pods, {"labelSelector": selector})
+
+
+async def _dismiss(client: KubeClient) -> None:
+    """Remove the idle runners: there will be no work for them."""
+    for item in await list_all(client, jobs(None), Label.IDLE.value):
+        meta = item["metadata"]
+        options = {"preconditions": {"uid": meta["uid"]}, "propagationPolicy": "Background"}
+        with contextlib.suppress(NotFound, Conflict), translated("Job"):
+            await client.delete(jobs(meta["namespace"], meta["name"]), options)
 
 
 async def _release(client: KubeClient, item: Json) -> int:
