@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 from tests.chart.kit.rendering import Json, Rendered
+from tests.simulation.golden import GOLDEN
+from tests.simulation.kubernetes import kube_golden, kube_scenarios
 
 OURS = {"pipelines", "pipelinetasks", "pipelineruns", "pipelinetaskruns"}
 
@@ -14,6 +16,21 @@ DANGEROUS = {
     "nodes", "nodes/proxy", "customresourcedefinitions", "mutatingwebhookconfigurations",
     "validatingwebhookconfigurations", "certificatesigningrequests", "daemonsets", "statefulsets",
 }  # fmt: skip
+
+
+BESIDE_RUNS = {
+    # readiness.py, kopf, and the plans of runs
+    ("pipelines", "get"), ("pipelinetasks", "get"), ("pipelines", "list"), ("pipelinetasks", "list"),
+    ("pipelines", "watch"), ("pipelinetasks", "watch"),
+    ("pipelines/status", "patch"), ("pipelinetasks/status", "patch"),
+    # children.py: a script makes a run, and reads its logs
+    ("pipelineruns", "create"), ("pods/log", "get"),
+    # events.py; and why a pod doesn't start
+    ("events", "create"), ("events", "list"),
+    # replica.py: what it finds at home when it starts
+    ("secrets", "get"), ("secrets", "create"), ("deployments", "get"), ("services", "get"),
+}  # fmt: skip
+"""What the operator asks for beside running runs, and so not in the simulation."""
 
 
 def grants(role: Json) -> Iterator[tuple[str, str, tuple[str, ...]]]:
@@ -37,6 +54,23 @@ def test_no_right_opens_others(rendered: Rendered) -> None:
             assert resource not in DANGEROUS
             assert verb not in ("escalate", "bind", "impersonate")
             assert (resource, verb) != ("pods", "create")
+
+
+@pytest.mark.simulation
+def test_the_operator_may_do_what_it_does_and_nothing_else(default: Rendered) -> None:
+    """Compared with what it asks for in all golden runs, and under faults."""
+    used: set[tuple[str, str]] = set()
+    plays = [kube_golden.play(name) for name in GOLDEN]
+    plays += [kube_scenarios.play(seed) for seed in range(40)]
+    for each in plays:
+        used |= {(resource, verb) for verb, resource in each.server.asked}
+    roles = [
+        default.one("ClusterRole", "xaas-system:xaas-pipeline-operator"),
+        default.one("Role", "xaas-pipeline-operator"),
+    ]
+    granted = {(resource, verb) for role in roles for resource, verb, _ in grants(role)}
+    assert used - granted == set(), "asked for, and not granted"
+    assert granted - used - BESIDE_RUNS == set(), "granted, and not used"
 
 
 def test_secrets_are_touched_in_the_releases_namespace_only(rendered: Rendered) -> None:

@@ -9,7 +9,7 @@ time, and may be lost, is the client's affair (`client`).
 import asyncio
 import json
 import uuid
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -61,6 +61,8 @@ class ApiServer:
         self._places: dict[str, Place] = {}  # by uid
         self.events: defaultdict[str, list[Event]] = defaultdict(list)
         self.listeners: list[Callable[[Event], None]] = []
+        self.asked: Counter[tuple[str, str]] = Counter()
+        """What the operators have asked for, by verb and resource."""
         self.times: dict[int, float] = {}
         self._pages: dict[str, Page] = {}
         self._waiting: defaultdict[str, list[asyncio.Future[None]]] = defaultdict(list)

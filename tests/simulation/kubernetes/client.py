@@ -27,6 +27,7 @@ from xaas_kube.client import (
     Json,
     Params,
     Unreachable,
+    verb_and_resource,
 )
 
 BOOKMARK_EVERY = 60.0
@@ -49,7 +50,7 @@ class SimulatedClient:
         self._weather = weather
         self._crash = crash
         self._calm = weather.calm()
-        self.sent: Counter[str] = Counter()
+        self.sent: Counter[tuple[str, str]] = Counter()
 
     async def close(self) -> None:
         """Nothing is open."""
@@ -89,7 +90,7 @@ class SimulatedClient:
         """See KubeClient."""
         weather, name = self._weather, self._process.name
         label = f"WATCH {path} {params.get('labelSelector') or ''}"
-        self.sent["GET"] += 1
+        self._count("watch", verb_and_resource("GET", path, None)[1])
         await self._alive()
         await asyncio.sleep(weather.chance.between(0.001, 0.004, name, label))
         if weather.may(weather.faults.unavailable, name, label, "refused"):
@@ -137,8 +138,13 @@ class SimulatedClient:
 
     # --------------------------------------------------------------------------------------- within
 
+    def _count(self, verb: str, resource: str) -> None:
+        self.sent[verb, resource] += 1
+        if self._crash is not None:
+            self._server.asked[verb, resource] += 1
+
     async def _send(self, method: str, path: str, do: Callable[[], Json]) -> Json:
-        self.sent[method] += 1
+        self._count(*verb_and_resource(method, path, None))
         await self._alive()
         label = f"{method} {path}"
         self._weather.note("%s", label)
