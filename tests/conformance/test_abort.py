@@ -10,12 +10,13 @@ class TestAutoRollback:
         gate = product.gate
         nodes = {
             "ok": node(undo="pass"),
-            "bad": node("1 / 0", undo="pass", after="ok"),
+            "bad": node(gate.hold("bad") + "1 / 0", undo="pass", after="ok"),
             "held": node(gate.hold("held"), after="ok"),
             "never": node(after="held"),
         }
         run = product.run(nodes, autoRollback=False)
         gate.wait("held")
+        gate.release("bad")
         run.wait("aborted")
         gate.release("held")
         run.wait_task("held", "do", "succeeded")

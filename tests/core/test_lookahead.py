@@ -1,5 +1,6 @@
 """Runners that are started ahead of their turn: which, what they are told, and their end."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -118,6 +119,19 @@ def test_one_that_isnt_wanted_any_more_is_ended(how: str) -> None:
     assert [(end.ref, end.side, end.launch) for end in found.ends] == [
         ("b", Side.DO, sighting.launch)
     ]
+
+
+def test_one_that_is_being_ended_isnt_used() -> None:
+    """It was in vain, and then its turn comes after all: it must not begin, only to be killed."""
+    play = Play(chain("a", "b")).play("run a>")
+    ending = replace(UP, ending=True)
+    found = seen_ahead(play, B, ending)
+    assert (found.ends, found.ahead) == ([], []), "once is enough, and no other beside it"
+    play.play("a.")
+    assert play.attempts("b") == (), "nothing is intended as long as it lives"
+    del play.sightings[B]
+    play.tick()
+    assert [(each.number, each.launch) for each in play.attempts("b")] == [(1, 1)]
 
 
 def test_a_failure_ends_what_was_started_ahead_before_the_run_is_put_aside() -> None:

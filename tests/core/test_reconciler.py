@@ -203,10 +203,25 @@ async def test_a_run_whose_definitions_are_missing_waits_for_them(bench: Bench) 
     assert (status.summary.state, status.summary.reason) == ("pending", Reason.DEFINITION_MISSING)
     assert status.summary.message == "there is no Pipeline 'p'"
     assert not status.planned
+    assert status.reply is not None
+    assert (status.reply.accepted, status.reply.state) == (True, "pending"), (
+        "it is answered at once"
+    )
     await bench.define(task_spec("a"), pipeline_spec("p", entry("a")))
     await bench.reconcile()
     status = (await bench.run()).status
     assert (status.summary.state, status.summary.reason) == ("processing", Reason.NONE)
+
+
+async def test_a_run_that_waits_for_its_definitions_can_be_cancelled(bench: Bench) -> None:
+    request = Request("1", Operation.RUN)
+    run = await bench.store.create_run(NAMESPACE, run_spec("p"), Target.PIPELINE, request, None)
+    bench.uid = run.meta.uid
+    await bench.reconcile()
+    assert (await bench.ask(Operation.CANCEL)).status.summary.state == "cancelled"
+    await bench.define(task_spec("a"), pipeline_spec("p", entry("a")))
+    await bench.reconcile()
+    assert await bench.state() == "cancelled"
 
 
 async def test_an_edited_or_deleted_definition_changes_nothing_under_way(bench: Bench) -> None:

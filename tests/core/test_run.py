@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from tests.core.kit.play import Play, conditions
 
+from xaas_core.engine.decide import decide
 from xaas_core.engine.facts import Phase, Request, Settings
 from xaas_core.engine.plan import Plan
 from xaas_core.engine.retry import Retries
@@ -128,12 +129,15 @@ def test_a_refusal_keeps_the_state_that_it_was_judged_by() -> None:
     assert "a run that is processing can't do recovery" in reply.message
 
 
-def test_before_the_plan_is_made_only_run_waits() -> None:
+def test_before_the_plan_is_made_an_operation_is_answered() -> None:
     play = Play(Plan("p", ()))
-    assert play.reconcile(Request("1", Operation.RUN)).reply is None
-    refused = play.reconcile(Request("2", Operation.ROLLBACK)).reply
+    deferred = play.reconcile(Request("1", Operation.RUN)).reply
+    assert deferred is not None
+    assert (deferred.accepted, deferred.state, play.state) == (True, "pending", "pending")
+    assert deferred.starts
+    refused = decide(replace(play.facts(Request("2", Operation.ROLLBACK)), starts=True)).reply
     assert refused is not None
-    assert not refused.accepted
+    assert (refused.accepted, refused.starts) == (False, True), "a refusal changes nothing"
     assert play.ask(Operation.CANCEL).accepted
     assert play.state == "cancelled"
 

@@ -62,6 +62,7 @@ class RunOracle:
             (ref, side): "pending" for ref in self.tasks for side in ("do", "undo")
         }
         self.undone = dict.fromkeys(self.tasks, False)
+        self.starts = False  # it was told that it starts once its definitions are there
         self.owed: dict[str, set[int]] = {ref: set() for ref in self.tasks}  # steps begun
         self.begun: dict[Key, list[Begun]] = {key: [] for key in self.states}
         self.undo_done: dict[str, Begun] = {}
@@ -93,6 +94,7 @@ class RunOracle:
         undo = [state for (_, side), state in self.states.items() if side == "undo"]
         running = "running" in do or "running" in undo
         asked = request is not None and OPERATIONS.get((old, request)) == new
+        asked = asked or (self.starts and (old, new) == ("pending", "processing"))
         if new == "complete":
             check(all(s in SATISFIED for s in do), "complete with dos %s", do)
         elif (old, new) == ("processing", "aborted"):

@@ -121,6 +121,9 @@ class Witness(Watcher):
         check(reply.id in self.requests, "an operation is answered that nobody asked for")
         check(row.request is not None and row.request.id == reply.id, "an older one is answered")
         self.answered[reply.id] = reply.accepted
+        if reply.accepted:
+            # Refused operations change nothing about it.
+            self.oracle.starts = (str(reply.operation), str(reply.state)) == ("run", "pending")
         self._stage.note("  reply %s: %s", reply.operation, reply.accepted)
 
     def _check_over(self, row: Row) -> None:

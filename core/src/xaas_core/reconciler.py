@@ -196,6 +196,7 @@ class Reconciler:
             ),
             request=run.pending_request,
             deleting=run.meta.deleting,
+            starts=run.status.reply is not None and run.status.reply.starts,
             verdicts=gathered.verdicts,
         )
 

@@ -19,6 +19,13 @@ KEPT_NAMES: Final = 1000
 """Runners whose pod's name is remembered: a log that is followed is read five times a second."""
 
 
+NOT_STARTED: Final = 400
+"""What is told of a container that hasn't started, by what its kubelet has reported."""
+
+LOOK_AGAIN: Final = 0.2
+"""Seconds until a log is asked for again that must be there soon."""
+
+
 class PodLogs:
     """Implements `xaas_core.ports.Logs`."""
 
@@ -44,7 +51,7 @@ class PodLogs:
         skipped = 0
         try:
             async with asyncio.timeout(ENDS_WITHIN if ended else None):
-                async for chunk in self._client.text(path, wanted):
+                async for chunk in self._chunks(path, wanted, patient=ended):
                     # Kubernetes counts lines and times, no bytes: it is read from its beginning.
                     rest = chunk[max(0, offset - skipped) :]
                     skipped += len(chunk)
@@ -55,10 +62,22 @@ class PodLogs:
         except ApiError as error:
             if error.code == 404:
                 raise _gone(runner) from error
-            if error.code != 400:  # 400: the container hasn't started yet
+            if error.code != NOT_STARTED:
                 raise Unavailable(f"the log of {name} can't be read: {error}") from error
         except Unreachable as error:
             raise Unavailable(str(error)) from error
+
+    async def _chunks(self, path: str, wanted: Params, *, patient: bool) -> AsyncIterator[bytes]:
+        """What the log holds. `patient`: it has begun, though the API server may not know yet."""
+        while True:
+            try:
+                async for chunk in self._client.text(path, wanted):
+                    yield chunk
+                return
+            except ApiError as error:
+                if not patient or error.code != NOT_STARTED:
+                    raise
+            await asyncio.sleep(LOOK_AGAIN)
 
     async def _pod(self, namespace: str, runner: RunnerKey) -> str:
         if runner in self._names:

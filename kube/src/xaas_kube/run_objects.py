@@ -227,6 +227,7 @@ def _reply_out(reply: Reply | None) -> Json | None:
         "accepted": reply.accepted,
         "state": reply.state.value,
         "message": reply.message,
+        **({"starts": True} if reply.starts else {}),
     }
 
 
@@ -239,6 +240,7 @@ def _reply_in(shown: Any) -> Reply | None:
         bool(shown["accepted"]),
         _RUN_STATES[shown["state"]],
         shown.get("message", ""),
+        bool(shown.get("starts")),
     )
 
 

@@ -48,7 +48,7 @@ class SeenJob:
 
 @dataclass(frozen=True)
 class SeenPod:
-    """A pod. `run` is empty while it doesn't say what it is for, as one of the pool. `over`: none of its containers runs any more. `gone`: steps whose container has ended;
+    """A pod. `run` is empty while it doesn't say what it is for, as one of the pool. `over`: none of its containers runs any more; `ending`: it is being stopped. `gone`: steps whose container has ended;
     `started`: any of them ever ran. `trouble`: why it can't start, by its status;
     `learnt`: by an event, where its status doesn't say."""
 
@@ -59,6 +59,7 @@ class SeenPod:
     run: str
     created: str
     over: bool = False
+    ending: bool = False
     started: bool = False
     gone: frozenset[int] = frozenset()
     reason: Reason = Reason.NONE
@@ -139,6 +140,8 @@ def read_pod(item: Json, before: SeenPod | None) -> SeenPod:
         run=meta["labels"].get(Label.RUN, ""),
         created=meta["creationTimestamp"],
         over=phase in ("Succeeded", "Failed") or _all_ended(item, ended),
+        # Nobody but us gives a pod of a Job a deadline of its own (`launcher._stop`).
+        ending="deletionTimestamp" in meta or "activeDeadlineSeconds" in item["spec"],
         started=started,
         gone=frozenset(int(name.removeprefix(STEP)) for name in ended),
         reason=reason,
@@ -199,6 +202,7 @@ def sight(job: SeenJob, pods: Collection[SeenPod]) -> Sighting:
         pod = alive[0]
         return replace(
             told,
+            ending=pod.ending or job.deleting,
             gone=pod.gone,
             reason=pod.reason if pod.gone else Reason.NONE,
             message=pod.message if pod.gone else pod.trouble or pod.learnt,
@@ -213,4 +217,4 @@ def sight(job: SeenJob, pods: Collection[SeenPod]) -> Sighting:
     if job.finished:
         return replace(told, phase=Phase.OVER, message=job.why, held=held)
     # Its pod isn't made yet, or was deleted: then the Job will say that it has failed.
-    return replace(told, message=job.trouble)
+    return replace(told, message=job.trouble, ending=job.deleting)

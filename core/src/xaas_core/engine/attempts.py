@@ -201,6 +201,9 @@ def intend(draft: Draft, key: Key, order: tuple[int, ...], undoes: int) -> None:
     """
     record = draft.record(key)
     last = record.last
+    ahead = draft.facts.sightings.get(key) if last is None else None
+    if ahead is not None and ahead.phase is Phase.LIVE and ahead.ending:
+        return  # it was started ahead, in vain, and isn't to begin any more
     if last is not None:
         if draft.sighting(key, last).phase is Phase.LIVE:
             return

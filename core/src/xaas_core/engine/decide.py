@@ -5,6 +5,7 @@ Theory of operation. `decide` folds the history, then applies rules until nothin
     absorb      what runners reported and launchers saw becomes changes of task runs
     follow      the run's own move that follows from its task runs, or from the clock
     reply       the operation that a user asked for, allowed or refused
+    start       what was asked for before there was a plan
     forwards    processing: what became eligible is asked about, skipped, or intended
     backwards   cancelling: undos whose turn it is are skipped or intended
     fence       what may no longer begin is refused its begin
@@ -35,6 +36,8 @@ from xaas_core.engine.states import (
     TaskState,
 )
 
+DEFERRED = "it starts as soon as its definitions are there"
+
 RELEASE_WITHIN = 30_000
 """Milliseconds after which the traces of a runner may go though its run isn't over."""
 
@@ -49,6 +52,7 @@ def decide(facts: Facts) -> Decision:
         absorb(draft)
         follow(draft)
         reply(draft)
+        start(draft)
         settle(draft)
         expire(draft)
     effects(draft)
@@ -174,24 +178,34 @@ def _lingering(draft: Draft) -> bool:
 
 def reply(draft: Draft) -> None:
     """Answer the operation that waits, by the table."""
-    request = draft.facts.request
+    request, state = draft.facts.request, draft.state
     if request is None:
         return
-    state = draft.state
     unplanned = state is RunState.PENDING and not draft.facts.plan.tasks
     if request.operation is Operation.RUN and unplanned:
-        return  # the answer waits for the plan
+        # Answered now, or a run whose definitions never come could not be cancelled.
+        draft.decision.reply = Reply(request.id, Operation.RUN, True, state, DEFERRED, starts=True)
+        return
     target = OPERATIONS[state].get(request.operation)
     if target is None:
         allowed = ", ".join(OPERATIONS[state]) or "none"
         message = f"a run that is {state} can't do {request.operation}; allowed now: {allowed}"
-        draft.decision.reply = Reply(request.id, request.operation, False, state, message)
+        still = draft.facts.starts and unplanned
+        draft.decision.reply = Reply(
+            request.id, request.operation, False, state, message, starts=still
+        )
         return
     forced = state in (RunState.PROCESSING, RunState.COMPLETE, RunState.PENDING)
     stops = forced and request.operation is not Operation.RUN
     reason = Reason.REQUESTED if stops else Reason.NONE
     draft.move_run(target, reason, f"{request.operation} was asked for" if stops else "")
     draft.decision.reply = Reply(request.id, request.operation, True, target)
+
+
+def start(draft: Draft) -> None:
+    """Start a run that was to start as soon as its definitions are there, and hasn't been cancelled."""
+    if draft.facts.starts and draft.state is RunState.PENDING and draft.facts.plan.tasks:
+        draft.move_run(RunState.PROCESSING)
 
 
 def forwards(draft: Draft) -> None:

@@ -27,7 +27,8 @@ class Sighting:
     """An observation of the runner of (attempt, launch). `message` is for the user.
 
     `gone` are the steps whose process has ended while others of the runner live on. `held`: traces
-    of this or an earlier runner of the task run are kept until they are released.
+    of this or an earlier runner of the task run are kept until they are released. `ending`: it lives,
+    and is being stopped.
     """
 
     attempt: int
@@ -37,6 +38,7 @@ class Sighting:
     message: str = ""
     gone: frozenset[int] = frozenset()
     held: bool = False
+    ending: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,13 +62,17 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """The answer to a request, written with the changes that it caused. `state`: as decided."""
+    """The answer to a request, written with the changes that it caused. `state`: as decided.
+
+    `starts`: the run was asked to start, and will as soon as its definitions are there.
+    """
 
     id: str
     operation: Operation
     accepted: bool
     state: RunState
     message: str = ""
+    starts: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ class Facts:
     """Everything that a decision depends on; `now` in milliseconds since 1970.
 
     `verdicts` are answers to questions of an earlier decision, not yet stored. `folded` is the fold
-    of `history`, if it is known.
+    of `history`, if it is known. `starts`: as the newest reply has it.
     """
 
     now: int
@@ -85,6 +91,7 @@ class Facts:
     settings: Settings = Settings()
     request: Request | None = None
     deleting: bool = False
+    starts: bool = False
     verdicts: Mapping[Key, Verdict] = field(default_factory=dict)
     folded: History | None = None
 

@@ -25,10 +25,14 @@ def look_ahead(draft: Draft) -> None:
     keys = [(ref, side) for ref in draft.history.graph.order for side in Side]
     for key in [key for key in keys if key in seen_by_key and draft.record(key).last is None]:
         seen = seen_by_key[key]
-        usable = key in wanted and (seen.attempt, seen.launch) == (1, 1) and not seen.gone
-        if usable:
+        usable = (seen.attempt, seen.launch) == (1, 1) and not seen.gone and not seen.ending
+        if key in wanted and usable:
             del wanted[key]  # it is there; or was, and the intent will find out
-        elif seen.phase is Phase.LIVE:
+            continue
+        wanted.pop(key, None)
+        if seen.phase is Phase.LIVE and seen.ending:
+            continue
+        if seen.phase is Phase.LIVE:
             grace = draft.task(key).grace_period
             draft.decision.ends.append(End(*key, seen.attempt, seen.launch, grace))
         elif seen.held:

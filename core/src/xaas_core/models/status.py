@@ -100,7 +100,9 @@ class OperationAnswer(Status):
     state: RunState
     """The run's state once it was decided."""
     message: str | None = None
-    """Why it was refused."""
+    """Why it was refused, or what it waits for."""
+    starts: bool = False
+    """The run was asked to start, and will as soon as its definitions are there."""
 
 
 class WarningStatus(Status):
