@@ -27,19 +27,20 @@ def evict(space: Space) -> None:
 
 
 def delete_pod(space: Space) -> None:
-    space("delete", "pods", *pods(space), "--wait=false")
+    space("delete", "pods", *pods(space), "--wait=false", "--ignore-not-found")
 
 
 def delete_pod_by_force(space: Space) -> None:
-    space("delete", "pods", *pods(space), "--force", "--grace-period=0")
+    space("delete", "pods", *pods(space), "--force", "--grace-period=0", "--ignore-not-found")
 
 
 def delete_job(space: Space) -> None:
-    space("delete", "jobs", *jobs(space), "--wait=false")
+    space("delete", "jobs", *jobs(space), "--wait=false", "--ignore-not-found")
 
 
 def delete_job_in_the_foreground(space: Space) -> None:
-    space("delete", "jobs", *jobs(space), "--wait=false", "--cascade=foreground")
+    words = ("--wait=false", "--cascade=foreground", "--ignore-not-found")
+    space("delete", "jobs", *jobs(space), *words)
 
 
 LOSE: dict[str, Lose] = {

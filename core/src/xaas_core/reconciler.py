@@ -5,7 +5,7 @@ restart) calls the same function with the run's uid only. A lost or doubled trig
 and a crash anywhere is made up for by the next call.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from xaas_core.admission import Admission
@@ -134,7 +134,9 @@ class Reconciler:
             return gathered
         gathered.history = self._folds.of(uid, plan.graph, run.history)
         gathered.records = await store.records(uid)
-        missing = list(_every(plan)) if fresh else behind(gathered.history, gathered.records)
+        missing = set(behind(gathered.history, gathered.records))
+        if fresh:
+            missing |= _doubtful(gathered)
         if missing:
             gathered.records |= await store.records(uid, missing)
         # Runners are looked at after the records were read: whatever a runner reports before it is
@@ -298,8 +300,16 @@ def _open(history: History, side: Side) -> list[str]:
     ]
 
 
-def _every(plan: Plan) -> Iterable[Key]:
-    return ((ref, side) for ref in plan.by_ref for side in Side)
+def _doubtful(gathered: Gathered) -> set[Key]:
+    """The task runs of which a record may be newer than the one that was seen: those that are under
+    way, and those that may have been started."""
+    side = STARTS.get(gathered.history.state)
+    found = {(ref, side) for ref in _open(gathered.history, side)} if side is not None else set()
+    for key, stored in gathered.records.items():
+        last = stored.value.last
+        if last is None or not last.over:
+            found.add(key)
+    return found
 
 
 def _version(records: Mapping[Key, Stored[TaskRecord]], key: Key) -> str | None:
