@@ -1,222 +1,60 @@
-"""Measures the product on the test cluster against bare Jobs, in the same run.
+"""Measures the product on the test cluster, against bare Jobs and with runners that are played.
 
-    python -m benchmarks.cluster [--turns 3]
+    python -m benchmarks.cluster [--turns 3] [--only tutorial ten] [--long]
 
-The tutorial's DAG with empty scripts, three ways, in turns:
+    tutorial    one run, against the same DAG of bare Jobs
+    ten         ten runs at once, against as many bare Jobs made at once
+    throughput  runs of ten tasks without kubelets: task runs per second, CPU and writes of each
+    tasks       what a task run costs in runs of 10 to 1,000 tasks
+    finished    whether runs that are over slow those that aren't
+    live        what 10 to 5,000 live runs cost; memory; how soon a restarted operator works
+
+The first two start real pods, and each figure is a ratio to what is measured in the same run. The
+others play the runners (`played_runners.py`). Machines differ and are noisy. Exit code 1 if a goal is
+missed.
+"""
+
+import argparse
+import asyncio
+import os
+import statistics
+import sys
+import uuid
+
+import httpx
+from benchmarks import cluster_scale, cluster_throughput
+from benchmarks.bare_jobs import BareJobs
+from benchmarks.cluster_places import cleared, namespace
+from benchmarks.operator_numbers import Operator
+from benchmarks.played_runners import NOWHERE
+from benchmarks.rest_runs import RestRuns
+from benchmarks.run import Report
+from benchmarks.tutorial import DAG
+from tests.cluster import chart, installed, product_images
+from tests.cluster.up import SESSION
+
+from xaas_core.serving import new_loop
+from xaas_kube.client import KubeClient
+
+REAL = ("tutorial", "ten")
+PLAYED = ("throughput", "tasks", "finished", "live")
+RUNS_AT_ONCE = 10
+
+
+async def tutorial(report: Report, bare: BareJobs, runs: RestRuns, turns: int) -> None:
+    """The tutorial's DAG with empty scripts, three ways, in turns.
 
     complete   bare Jobs, each next one made when its predecessors are `Complete`
     bound      bare Jobs, each next one made when its predecessors' scripts say that they have ended:
                what starting eleven pods costs on this node, and no less is possible without warm ones
     product    a run, from its POST to `complete`
-
-Ratios count: machines differ and are noisy. Exit code 1 if a goal is missed.
-"""
-
-import argparse
-import asyncio
-import json
-import os
-import statistics
-import sys
-import time
-import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from typing import Any
-
-import httpx
-from benchmarks.run import Report
-from benchmarks.tutorial import DAG, PIPELINE, TASK
-from tests.cluster import chart, installed, places, product_images
-from tests.cluster.up import SESSION
-
-from xaas_kube.client import ApiError, KubeClient
-from xaas_kube.words import jobs
-
-Json = dict[str, Any]
-BARE = {"bench": "bare"}
-ONLY_BARE = {"labelSelector": "bench=bare"}
-"""The product's own Jobs are in the same namespace, and stay."""
-TELL = "import socket; socket.create_connection(({host!r}, {port})).sendall({ref!r}.encode())"
-
-
-class BareJobs:
-    """The DAG as Jobs with nothing around them; `turn` plays it once."""
-
-    def __init__(self, client: KubeClient, namespace: str, image: str) -> None:
-        self._client = client
-        self._namespace = namespace
-        self._image = image
-
-    async def complete(self) -> float:
-        """Seconds; each next Job is made when its predecessors are `Complete`."""
-        ended: asyncio.Queue[str] = asyncio.Queue()
-        watching = asyncio.create_task(self._watch(ended))
-        try:
-            return await self._play(ended, lambda ref: "pass")
-        finally:
-            watching.cancel()
-
-    async def bound(self) -> float:
-        """Seconds; each next Job is made when its predecessors' scripts say that they have ended."""
-        ended: asyncio.Queue[str] = asyncio.Queue()
-
-        async def told(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            ended.put_nowait((await reader.read()).decode())
-            writer.close()
-
-        server = await asyncio.start_server(told, places.HOST_ADDRESS)
-        host, port = server.sockets[0].getsockname()[:2]
-        async with server:
-            return await self._play(ended, lambda ref: TELL.format(host=host, port=port, ref=ref))
-
-    async def _play(self, ended: "asyncio.Queue[str]", script: Any) -> float:
-        left = {ref: len(needs) for ref, needs in DAG.items()}
-        tag = uuid.uuid4().hex[:6]
-        started = time.perf_counter()
-        open_ = len(DAG)
-        for ref in [ref for ref, count in left.items() if count == 0]:
-            await self._start(tag, ref, script(ref))
-        while open_:
-            done = await ended.get()
-            open_ -= 1
-            for ref, needs in DAG.items():
-                if done in needs:
-                    left[ref] -= 1
-                    if left[ref] == 0:
-                        await self._start(tag, ref, script(ref))
-        taken = time.perf_counter() - started
-        await self._clear()
-        return taken
-
-    async def _start(self, tag: str, ref: str, script: str) -> None:
-        container = {
-            "name": "step",
-            "image": self._image,
-            "command": ["python3", "-I", "-S", "-c", script],
-            "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}},
-            "securityContext": {
-                "allowPrivilegeEscalation": False,
-                "capabilities": {"drop": ["ALL"]},
-                "readOnlyRootFilesystem": True,
-            },
-        }
-        pod = {
-            "restartPolicy": "Never",
-            "automountServiceAccountToken": False,
-            "enableServiceLinks": False,
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": 65532,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-            "containers": [container],
-        }
-        body = {
-            "apiVersion": "batch/v1",
-            "kind": "Job",
-            "metadata": {
-                "name": f"bare-{tag}-{ref}",
-                "labels": BARE,
-                "annotations": {"ref": ref},
-            },
-            "spec": {"backoffLimit": 0, "template": {"metadata": {"labels": BARE}, "spec": pod}},
-        }
-        await self._client.create(jobs(self._namespace), body)
-
-    async def _watch(self, ended: "asyncio.Queue[str]") -> None:
-        listed = await self._client.get(jobs(self._namespace), ONLY_BARE)
-        told: set[str] = set()
-        params = {**ONLY_BARE, "resourceVersion": listed["metadata"]["resourceVersion"]}
-        async for event in self._client.watch(jobs(self._namespace), params, 60):
-            item = event["object"]
-            conditions = (item.get("status") or {}).get("conditions") or ()
-            is_complete = any(c["type"] == "Complete" and c["status"] == "True" for c in conditions)
-            if is_complete and item["metadata"]["name"] not in told:
-                told.add(item["metadata"]["name"])
-                ended.put_nowait(item["metadata"]["annotations"]["ref"])
-
-    async def _clear(self) -> None:
-        for item in (await self._client.get(jobs(self._namespace), ONLY_BARE))["items"]:
-            name = item["metadata"]["name"]
-            with suppress(ApiError):
-                await self._client.delete(
-                    jobs(self._namespace, name), {"propagationPolicy": "Background"}
-                )
-        pods = f"/api/v1/namespaces/{self._namespace}/pods"
-        left = await self._client.get(pods, ONLY_BARE)
-        while left["items"]:
-            await asyncio.sleep(0.3)
-            left = await self._client.get(pods, ONLY_BARE)
-
-
-class Runs:
-    """The same DAG as a Pipeline with empty scripts."""
-
-    def __init__(self, client: httpx.AsyncClient, namespace: str) -> None:
-        self._client = client
-        self._query = {"namespace": namespace}
-
-    async def define(self) -> None:
-        """Write the task and the pipeline."""
-        for path, body in (("/pipelinetasks", TASK), ("/pipelines", PIPELINE)):
-            (await self._client.post(path, params=self._query, json=body)).raise_for_status()
-
-    async def run(self) -> float:
-        """Seconds of one run, from its POST to `complete` as a client of /events sees it."""
-        async with self._client.stream("GET", "/events", params=self._query, timeout=60) as events:
-            started = time.perf_counter()
-            uid = await self._start()
-            async for line in events.aiter_lines():
-                if not line.startswith("data:"):
-                    continue
-                told = json.loads(line[5:])["content"]
-                if told["instance_id"] == uid and told.get("status") in ("complete", "aborted"):
-                    assert told["status"] == "complete", told
-                    return time.perf_counter() - started
-        raise RuntimeError("the stream of events ended early")
-
-    async def _start(self) -> str:
-        body = {"name": PIPELINE["name"], "parameters": {}, "run": True}
-        answer = await self._client.post("/pipelineruns", params=self._query, json=body)
-        answer.raise_for_status()
-        return str(answer.json()["instance_id"])
-
-
-@asynccontextmanager
-async def namespace(client: KubeClient) -> AsyncIterator[str]:
-    """A namespace of its own."""
-    name = f"bench-{uuid.uuid4().hex[:8]}"
-    await client.create("/api/v1/namespaces", {"metadata": {"name": name}})
-    try:
-        yield name
-    finally:
-        await client.delete(f"/api/v1/namespaces/{name}")
-
-
-async def measure(report: Report, product: installed.Installed, turns: int) -> None:
-    """All figures."""
-    client = await KubeClient.connect(chart.access())
-    headers = {"authorization": f"Bearer {product.token}"}
-    try:
-        async with (
-            namespace(client) as place,
-            httpx.AsyncClient(
-                base_url=product.base_url, headers=headers, trust_env=False, timeout=30
-            ) as rest,
-        ):
-            bare, runs = BareJobs(client, place, product_images.RUNNER.name), Runs(rest, place)
-            await runs.define()
-            await bare.bound()  # the first of all is slower: nothing is in any cache
-            await runs.run()
-            complete, bound, ours = [], [], []
-            # In turns, so that a slow moment of the machine falls on all.
-            for _ in range(turns):
-                complete.append(await bare.complete())
-                bound.append(await bare.bound())
-                ours.append(await runs.run())
-    finally:
-        await client.close()
+    """
+    complete, bound, ours = [], [], []
+    # In turns, so that a slow moment of the machine falls on all.
+    for _ in range(turns):
+        complete.append(await bare.complete())
+        bound.append(await bare.bound())
+        ours.append(await runs.run())
     waits, least, single = map(statistics.median, (complete, bound, ours))
     report.line(f"       bare Jobs, next on `Complete`: {waits:.1f} s; bound: {least:.1f} s")
     report.line(f"       tutorial, POST to `complete`: {single:.1f} s")
@@ -224,18 +62,102 @@ async def measure(report: Report, product: installed.Installed, turns: int) -> N
     report.line(f"       tutorial / bound: {single / least:.2f} x")
 
 
+async def ten(report: Report, bare: BareJobs, runs: RestRuns) -> None:
+    """Ten runs at once. The bound: as many Jobs as they have tasks, all made at once."""
+    tasks = RUNS_AT_ONCE * len(DAG)
+    least = await bare.at_once(tasks)
+    taken = await runs.at_once(RUNS_AT_ONCE)
+    report.line(f"       {tasks} bare Jobs at once: {least:.1f} s, {tasks / least:.1f} a second")
+    report.line(f"       {RUNS_AT_ONCE} runs at once, to the last `complete`: {taken:.1f} s")
+    report.goal(f"{RUNS_AT_ONCE} runs at once / {tasks} bare Jobs", taken / least, 1.25, "x")
+
+
+async def with_pods(
+    report: Report, product: installed.Installed, parts: list[str], turns: int
+) -> None:
+    """The figures for which pods are started."""
+    client = await KubeClient.connect(chart.access())
+    headers = {"authorization": f"Bearer {product.token}"}
+    rest = httpx.AsyncClient(
+        base_url=product.base_url, headers=headers, trust_env=False, timeout=30
+    )
+    try:
+        async with rest, namespace(client) as place:
+            bare, runs = BareJobs(client, place, product_images.RUNNER.name), RestRuns(rest, place)
+            await runs.define()
+            await bare.bound()  # the first of all is slower: nothing is in any cache
+            await runs.run()
+            if "tutorial" in parts:
+                await tutorial(report, bare, runs, turns)
+            if "ten" in parts:
+                await cleared(client, place)
+                await ten(report, bare, runs)
+    finally:
+        await client.close()
+
+
+async def played(report: Report, parts: list[str], options: argparse.Namespace) -> None:
+    """The figures for which runners are played."""
+    client = await KubeClient.connect(chart.access())
+    try:
+        async with Operator(client) as operator:
+            await operator.settle()
+            if "throughput" in parts:
+                await cluster_throughput.throughput(report, client, operator)
+            if "tasks" in parts:
+                await cluster_throughput.table(report, client, operator, large=options.long)
+            if "finished" in parts:
+                await cluster_scale.finished(report, client, operator, options.finished)
+            if "live" in parts:
+                await cluster_scale.live(report, client, operator, options.live)
+    finally:
+        await client.close()
+
+
+def measure(report: Report, product: installed.Installed, options: argparse.Namespace) -> None:
+    """All figures that are asked for."""
+    real = [part for part in REAL if part in options.only]
+    if real:
+        asyncio.run(with_pods(report, product, real, options.turns))
+    without = [part for part in PLAYED if part in options.only]
+    if not without:
+        return
+    names = product_images.SERVICE.name, product_images.RUNNER.name
+    values = chart.image_values(*names)
+    with installed.alone():
+        chart.install(values, {"runner": {"nodeSelector": NOWHERE}})
+        try:
+            # The faster loop: who plays uses the same two cores as who is measured.
+            with asyncio.Runner(loop_factory=new_loop()) as runner:
+                runner.run(played(report, without, options))
+        finally:
+            chart.install(values)
+
+
+def read_options() -> argparse.Namespace:
+    """What is to be measured."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    add = parser.add_argument
+    every = (*REAL, *PLAYED)
+    add("--turns", type=int, default=3, help="plays of the tutorial (default 3)")
+    add("--only", nargs="+", choices=every, default=every, help="the figures that are wanted")
+    add("--finished", type=int, help="runs that are over (default 1,000; 20,000 with --long)")
+    add("--live", type=int, help="runs that are live (default 2,000; 5,000 with --long)")
+    add("--long", action="store_true", help="also what takes many minutes")
+    options = parser.parse_args()
+    options.finished = options.finished or (20_000 if options.long else 1000)
+    options.live = options.live or (5000 if options.long else 2000)
+    return options
+
+
 def main() -> int:
     """Measure, print, and say whether every goal is met."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--turns", type=int, default=3, help="plays per figure (default 3)")
-    turns = parser.parse_args().turns
-    report = Report()
+    options, report = read_options(), Report()
     session = os.environ.setdefault(SESSION, uuid.uuid4().hex)
     with installed.in_use():
         product_images.load()
         names = product_images.SERVICE.name, product_images.RUNNER.name
-        product = installed.install(session, *names)
-        asyncio.run(measure(report, product, turns))
+        measure(report, installed.install(session, *names), options)
     installed.uninstall_if_unused()
     if report.missed:
         print("missed:", "; ".join(report.missed))

@@ -33,9 +33,15 @@ class Report:
 
     def goal(self, text: str, value: float, limit: float, unit: str) -> None:
         """A figure that must not be above `limit`."""
-        met = value <= limit
-        mark = "ok    " if met else "MISSED"
-        self.line(f"{mark} {text}: {value:.2f} {unit} (goal: at most {limit:g} {unit})")
+        self._judge(text, f"{value:.2f}", f"at most {limit:g}", unit, met=value <= limit)
+
+    def least(self, text: str, value: float, limit: float, unit: str) -> None:
+        """A figure that must not be below `limit`."""
+        self._judge(text, f"{value:.2f}", f"at least {limit:g}", unit, met=value >= limit)
+
+    def _judge(self, text: str, value: str, limit: str, unit: str, *, met: bool) -> None:
+        mark, of = "ok    " if met else "MISSED", f" {unit}" if unit else ""
+        self.line(f"{mark} {text}: {value}{of} (goal: {limit}{of})")
         if not met:
             self.missed.append(text)
 

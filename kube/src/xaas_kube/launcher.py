@@ -67,6 +67,7 @@ class JobLauncher:
         self._held_up: dict[RunnerKey, str] = {}
         self._absent: set[RunnerKey] = set()
         self._ahead: set[RunnerKey] = set()
+        self._marking: set[asyncio.Task[None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start_up(self) -> None:
@@ -85,10 +86,11 @@ class JobLauncher:
 
     async def close(self) -> None:
         """Watch no more. Runners go on, and report to whoever comes next."""
-        for task in self._tasks:
+        tasks = [*self._tasks, *self._marking]
+        for task in tasks:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        if tasks:
+            await asyncio.wait(tasks)
 
     # ----------------------------------------------------------------------------------- the port
 
@@ -208,8 +210,10 @@ class JobLauncher:
         """The Job of an idle runner, given to an order, if there is one. Raises Unreachable."""
         given = None if self._pool is None else await self._pool.take(order, run)
         if given is not None:
-            self._jobs.tell(given)
-            await self._mark(given)
+            # Its script needn't wait for that.
+            marking = asyncio.create_task(self._mark(given), name="mark")
+            self._marking.add(marking)
+            marking.add_done_callback(self._marking.discard)
         return given
 
     async def _mark(self, job: Json) -> None:

@@ -1,0 +1,99 @@
+"""What many runs cost: those that are live, and those that are over. Runners are played."""
+
+import asyncio
+import time
+
+from benchmarks.cluster_places import POLL
+from benchmarks.cluster_throughput import AT_ONCE, GROWTH
+from benchmarks.finished_runs import FinishedRuns
+from benchmarks.load import Ground, ground
+from benchmarks.operator_numbers import Operator
+from benchmarks.run import Report
+from benchmarks.shapes import TEN
+
+from xaas_kube.client import KubeClient
+from xaas_kube.words import Label, jobs
+
+LIVE = (10, 100, 1000)
+"""Runs that are live before `live` of them are, as the table shows them."""
+
+SECONDS = 8
+IDLE = 31
+"""Seconds that idleness is watched for: all runs are looked at once in 30."""
+
+PAST_SECONDS = 15
+
+
+async def live(report: Report, client: KubeClient, operator: Operator, count: int) -> None:
+    """Runs of ten tasks whose first step runs, up to `count`; then a restart with them.
+
+    What task runs of other runs cost meanwhile shows what live runs cost those that move.
+    """
+    steps = (*(each for each in LIVE if each < count), count)
+    async with (
+        ground(client, operator) as moving,
+        ground(client, operator, ends=False) as standing,
+    ):
+        ten, idle = await moving.define("ten", TEN), await standing.define("ten", TEN)
+        report.line("       live runs   per second   CPU each   memory of the operator")
+        costs = []
+        for number in steps:
+            await standing.grow(idle, number)
+            load = await moving.sustained(ten, AT_ONCE, SECONDS)
+            costs.append(load.cpu_ms)
+            told = f"{load.rate:10.1f}   {load.cpu_ms:5.1f} ms   {load.memory:6.0f} MB"
+            report.line(f"       {number:9}   {told}")
+        text = f"CPU per task run with {count} live runs / with {steps[0]}"
+        report.goal(text, costs[-1] / costs[0], GROWTH, "x")
+        before = await operator.numbers()
+        await asyncio.sleep(IDLE)
+        after = await operator.numbers()
+        share = (after.cpu - before.cpu) / IDLE * 100
+        report.line(f"       CPU with {count} live runs of which none moves: {share:.1f} %")
+        report.goal(f"memory with {count} live runs", after.memory, 300, "MB")
+        await _restarts(report, moving, ten, count)
+
+
+async def _restarts(report: Report, place: Ground, name: str, count: int) -> None:
+    """The time until a new run has its first Job, from the end of who leads, or of all."""
+    operator = place.operator
+    replicas = await operator.settle()
+    for who, ended in (("the leader", [await operator.leader()]), ("all replicas", None)):
+        ended = ended or await operator.names()
+        started = time.perf_counter()
+        await asyncio.gather(*(operator.end(each) for each in ended))
+        uid = await place.start(name)
+        await _until_started(place, uid)
+        taken = time.perf_counter() - started
+        report.goal(f"{who} ended with {count} live runs, until a new run starts", taken, 10, "s")
+        await operator.until_works(replicas)
+
+
+async def _until_started(place: Ground, uid: str) -> None:
+    only = {"labelSelector": f"{Label.RUN}={uid}"}
+    found = await place.client.get(jobs(place.place), only)
+    while not found["items"]:
+        await asyncio.sleep(POLL / 3)
+        found = await place.client.get(jobs(place.place), only)
+
+
+async def finished(report: Report, client: KubeClient, operator: Operator, count: int) -> None:
+    """The same load before and after `count` finished runs are in the cluster."""
+    async with ground(client, operator) as place:
+        ten = await place.define("ten", TEN)
+        sample = await place.complete(ten)
+        before = await place.sustained(ten, AT_ONCE, PAST_SECONDS)
+        replicas = await operator.settle()
+        started = time.perf_counter()
+        await operator.scale(0)
+        await FinishedRuns(place).make(sample, count)
+        await operator.scale(replicas)
+        taken = time.perf_counter() - started
+        after = await place.sustained(ten, AT_ONCE, PAST_SECONDS)
+        report.line(
+            f"       {count} finished runs, made in {taken:.0f} s: {before.rate:.1f} task runs per "
+            f"second before, {after.rate:.1f} after; CPU each {before.cpu_ms:.1f} and "
+            f"{after.cpu_ms:.1f} ms; memory {before.memory:.0f} and {after.memory:.0f} MB"
+        )
+        text = f"throughput before / with {count} finished runs"
+        report.goal(text, before.rate / after.rate, 1.1, "x")
