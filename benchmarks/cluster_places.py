@@ -11,6 +11,9 @@ from xaas_kube.words import jobs, pods
 POLL = 0.3
 """Seconds between looks at what is still there: seldom, for looking costs the API server, too."""
 
+LONGEST = 300
+"""Seconds until a namespace is left to itself: without an operator its runs would never go."""
+
 
 @asynccontextmanager
 async def namespace(client: KubeClient) -> AsyncIterator[str]:
@@ -22,10 +25,11 @@ async def namespace(client: KubeClient) -> AsyncIterator[str]:
         yield name
     finally:
         await client.delete(where)
-        with suppress(ApiError):  # 404: it is gone
-            while True:
-                await client.get(where)
-                await asyncio.sleep(POLL)
+        with suppress(ApiError, TimeoutError):  # 404: it is gone
+            async with asyncio.timeout(LONGEST):
+                while True:
+                    await client.get(where)
+                    await asyncio.sleep(POLL)
 
 
 async def cleared(client: KubeClient, place: str, selector: str | None = None) -> None:

@@ -7,6 +7,11 @@ import time
 import httpx
 from benchmarks.tutorial import PIPELINE, TASK
 
+TUTORIAL = str(PIPELINE["name"])
+
+LOOK_EVERY = 0.5
+"""Seconds between looks at a run: seldom, for looking costs, too."""
+
 LONGEST = 180
 """Seconds without any news after which a measurement is given up."""
 
@@ -27,6 +32,16 @@ class RestRuns:
         """Seconds of one run, from its POST to `complete` as a client of /events sees it."""
         return await self.at_once(1)
 
+    async def complete(self, pipeline: str) -> str:
+        """The id of a run of another pipeline, once it is `complete`."""
+        uid = await self._start(pipeline)
+        while True:
+            run = (await self._client.get(f"/pipelineruns/{uid}", params=self._query)).json()
+            if run["status"] == "complete":
+                return uid
+            assert run["status"] == "processing", run
+            await asyncio.sleep(LOOK_EVERY)
+
     async def at_once(self, count: int) -> float:
         """Seconds from the first POST of `count` runs, sent at once, until all are `complete`."""
         asked = {"params": self._query, "timeout": LONGEST}
@@ -45,8 +60,8 @@ class RestRuns:
                         return time.perf_counter() - started
         raise RuntimeError("the stream of events ended early")
 
-    async def _start(self) -> str:
-        body = {"name": PIPELINE["name"], "parameters": {}, "run": True}
+    async def _start(self, pipeline: str = TUTORIAL) -> str:
+        body = {"name": pipeline, "parameters": {}, "run": True}
         answer = await self._client.post("/pipelineruns", params=self._query, json=body)
         answer.raise_for_status()
         return str(answer.json()["instance_id"])

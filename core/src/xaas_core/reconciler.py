@@ -51,10 +51,10 @@ MAX_WARNINGS = 100
 class Gathered:
     """What was read for one decision, and what was found out for it."""
 
-    def __init__(self, run: Run, plan: Plan) -> None:
+    def __init__(self, run: Run, plan: Plan, history: History) -> None:
         self.run = run
         self.plan = plan
-        self.history = History(plan.graph)
+        self.history = history
         self.records: dict[Key, Stored[TaskRecord]] = {}
         self.sightings: Mapping[Key, Sighting] = {}
         self.verdicts: dict[Key, Verdict] = {}
@@ -124,15 +124,16 @@ class Reconciler:
         store = self._ports.store
         run = await (store.get_run(uid) if fresh else store.seen_run(uid))
         plan = await store.plan(uid)
-        gathered = Gathered(run, plan or Plan(run.spec.name, ()))
         if plan is None:
+            none = Plan(run.spec.name, ())
+            gathered = Gathered(run, none, History(none.graph))
             # One that was cancelled before it was planned needs no plan any more.
             wanted = not run.history and not run.meta.deleting
             gathered.planned = wanted and await self._make_plan(gathered)
             if not run.meta.deleting:
                 gathered.history = History(gathered.plan.graph, run.history)
             return gathered
-        gathered.history = self._folds.of(uid, plan.graph, run.history)
+        gathered = Gathered(run, plan, self._folds.of(uid, plan.graph, run.history))
         gathered.records = await store.records(uid)
         missing = set(behind(gathered.history, gathered.records))
         if fresh:

@@ -21,6 +21,7 @@ from xaas_core.engine.states import Reason
 from xaas_core.ports import LaunchOrder, NotFound, RunnerKey, Unavailable
 from xaas_kube.client import ApiError, Json, KubeClient, Unreachable
 from xaas_kube.errors import translated
+from xaas_kube.explanations import Explanations
 from xaas_kube.informer import Informer
 from xaas_kube.jobs import JobSettings, belongs, job, job_name, pod_marks, runner_of
 from xaas_kube.pool import Pool
@@ -31,8 +32,8 @@ from xaas_kube.words import MANAGER, Label, jobs, pods
 
 SELECTOR: Final = f"{Label.MANAGED_BY}={MANAGER},{Label.COMPONENT}=step"
 
-LOOK_EVERY: Final = 2.0
-"""Seconds between looks at the events of what doesn't start: a status doesn't tell everything."""
+MARK_EVERY: Final = 2.0
+"""Seconds between looks at pods that don't say yet what they are for."""
 
 AGAIN: Final = 2.0
 """Seconds until a Job is asked for again that the namespace has no room for."""
@@ -74,7 +75,9 @@ class JobLauncher:
         """Watch, and wait until everything was listed once."""
         informers = (self._jobs, self._pods)
         self._tasks = [asyncio.create_task(each.run(), name="informer") for each in informers]
-        self._tasks.append(asyncio.create_task(self._explain(), name="explain"))
+        explanations = Explanations(self._client, self._seen)
+        self._tasks.append(asyncio.create_task(explanations.look(), name="explain"))
+        self._tasks.append(asyncio.create_task(self._mark_again(), name="mark"))
         for informer, task in zip(informers, self._tasks, strict=False):
             await informer.until_synced(task)
 
@@ -219,7 +222,7 @@ class JobLauncher:
     async def _mark(self, job: Json) -> None:
         """Have the pods of a Job that was idle say what they are for: by that their logs are found.
 
-        What fails here is made up for by the next look (`_explain`).
+        What fails here is made up for later (`_mark_again`).
         """
         meta = job["metadata"]
         for pod in self._seen.pods_of(meta["namespace"], meta["name"]):
@@ -228,6 +231,16 @@ class JobLauncher:
                 self._pods.tell(marked)
             except (ApiError, Unreachable) as error:
                 log.info("the pod %s can't be marked yet: %s", pod.name, error)
+
+    async def _mark_again(self) -> None:
+        """Mark the pods that whoever led before us hasn't, or couldn't; for ever."""
+        while True:
+            await asyncio.sleep(MARK_EVERY)
+            for seen, _ in self._seen.unmarked():
+                try:
+                    await self._mark(await self._client.get(jobs(seen.namespace, seen.name)))
+                except (ApiError, Unreachable) as error:
+                    log.info("the pods of %s can't be marked yet: %s", seen.name, error)
 
     async def _create(self, order: LaunchOrder, run: KnownRun) -> Json:
         """Make the Job, or find the one that was made before. Raises ApiError, Unreachable."""
@@ -338,45 +351,6 @@ class JobLauncher:
         left = [each for each in found["items"] if not _is_over(each)]
         return bool(left)
 
-    async def _explain(self) -> None:
-        """Ask the events why pods don't start, for what their status doesn't say."""
-        before: set[str] = set()
-        while True:
-            await asyncio.sleep(LOOK_EVERY)
-            for job_seen, _ in self._seen.unmarked():
-                await self._mark_again(job_seen)
-            waiting = list(self._seen.waiting())
-            # Whoever waited at the last look, too, waits for longer than is usual.
-            for seen, pod in waiting:
-                uid = pod.uid if pod is not None else seen.uid
-                if uid in before:
-                    await self._ask_events(seen, pod)
-            before = {pod.uid if pod is not None else seen.uid for seen, pod in waiting}
-
-    async def _mark_again(self, seen: SeenJob) -> None:
-        try:
-            await self._mark(await self._client.get(jobs(seen.namespace, seen.name)))
-        except (ApiError, Unreachable) as error:
-            log.info("the pods of %s can't be marked yet: %s", seen.name, error)
-
-    async def _ask_events(self, seen: SeenJob, pod: SeenPod | None) -> None:
-        uid = pod.uid if pod is not None else seen.uid
-        path = f"/api/v1/namespaces/{seen.namespace}/events"
-        selector = f"involvedObject.uid={uid},type=Warning"
-        try:
-            found = await self._client.get(path, {"fieldSelector": selector})
-        except (ApiError, Unreachable) as error:
-            log.warning("can't read why %s doesn't start: %s", seen.name, error)
-            return
-        events = sorted(found["items"], key=_last_seen)
-        if not events:
-            return
-        text = f"{events[-1].get('reason')}: {events[-1].get('message')}"
-        if pod is not None:
-            self._seen.explain(pod, text)
-        else:
-            self._seen.explain_job(seen, text)
-
     def _changed(self, run: str) -> None:
         if self._where(run) is None:
             return  # it was put aside, and what is left of its Jobs is nobody's business
@@ -392,7 +366,3 @@ def _held(told: Sighting) -> Sighting:
 
 def _is_over(pod: Json) -> bool:
     return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
-
-
-def _last_seen(event: Json) -> str:
-    return str(event.get("lastTimestamp") or event.get("eventTime") or "")

@@ -41,6 +41,10 @@ class KnownRun:
     run: Run
     """With its history while it isn't over: it is looked at for each change."""
 
+    def tells(self, version: str) -> bool:
+        """Whether `run` is all that its object of this version holds."""
+        return str(self.version) == version and len(self.run.history) == self.logged
+
     @property
     def metadata(self) -> Json:
         """What of an object's metadata names its owner."""

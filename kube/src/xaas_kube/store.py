@@ -278,7 +278,11 @@ class KubernetesStore:
 
     async def get_run(self, uid: str) -> Run:
         """See the port."""
-        return run_objects.read(await self._runs.read(uid))
+        item = await self._runs.read(uid)
+        known = self._runs.index.get(uid)
+        if known is not None and known.tells(item["metadata"]["resourceVersion"]):
+            return known.run  # its log, which may be long, is read already
+        return run_objects.read(item)
 
     async def seen_run(self, uid: str) -> Run:
         """See the port."""
