@@ -165,6 +165,26 @@ async def test_the_earlier_of_two_times_holds_and_an_add_is_earlier_than_any() -
         await until(lambda: done == 2)
 
 
+async def test_what_is_added_idly_comes_after_all_else() -> None:
+    order: list[str] = []
+
+    async def work(key: str) -> None:
+        order.append(key)
+        if key == "idle 1":
+            queue.add("b")
+            queue.add("idle 3")
+            queue.add_idly("b")
+        await asyncio.sleep(0)
+
+    async with running(work, workers=1) as (queue, _):
+        for number in range(1, 4):
+            queue.add_idly(f"idle {number}")
+        queue.add("a")
+        assert len(queue) == 4
+        await until(lambda: len(order) == 5)
+    assert order == ["a", "idle 1", "b", "idle 3", "idle 2"]
+
+
 async def test_stopping_it_stops_its_workers() -> None:
     stopped = asyncio.Event()
     started = asyncio.Event()

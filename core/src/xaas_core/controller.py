@@ -57,7 +57,8 @@ class Controller:
         while True:
             try:
                 for uid in await self._ports.store.live_runs():
-                    self.queue.add(uid)
+                    # What has happened comes first: there may be thousands that nothing happens to.
+                    self.queue.add_idly(uid)
             except Unavailable as error:
                 log.warning("can't list the live runs: %s", error)
             await asyncio.sleep(RESYNC)

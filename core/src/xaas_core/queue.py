@@ -29,6 +29,7 @@ class KeyedQueue:
         self._first_delay = first_delay
         self._longest_delay = longest_delay
         self._ready: dict[str, None] = {}
+        self._idle: dict[str, None] = {}  # to be looked at when nothing is ready
         self._active: set[str] = set()
         self._due: dict[str, float] = {}
         self._heap: list[tuple[float, str]] = []
@@ -36,12 +37,19 @@ class KeyedQueue:
         self._changed = asyncio.Event()
 
     def __len__(self) -> int:
-        return len(self._ready)
+        return len(self._ready) + len(self._idle)
 
     def add(self, key: str) -> None:
         """Work on `key` as soon as possible."""
+        self._idle.pop(key, None)
         self._ready[key] = None
         self._changed.set()
+
+    def add_idly(self, key: str) -> None:
+        """Work on `key` when there is nothing else to work on."""
+        if key not in self._ready:
+            self._idle[key] = None
+            self._changed.set()
 
     def add_after(self, key: str, seconds: float) -> None:
         """Work on `key` in `seconds`, or earlier if it is added before."""
@@ -57,11 +65,7 @@ class KeyedQueue:
             while True:
                 self._changed.clear()
                 timeout = self._promote()
-                while self._ready and len(self._active) < self._workers:
-                    key = next((k for k in self._ready if k not in self._active), None)
-                    if key is None:
-                        break
-                    del self._ready[key]
+                while len(self._active) < self._workers and (key := self._take()) is not None:
                     self._active.add(key)
                     group.create_task(self._do(key))
                 try:
@@ -69,6 +73,15 @@ class KeyedQueue:
                         await self._changed.wait()
                 except TimeoutError:
                     pass
+
+    def _take(self) -> str | None:
+        """The next key to work on: taken out, and not worked on already; None if there is none."""
+        for waiting in (self._ready, self._idle):
+            key = next((each for each in waiting if each not in self._active), None)
+            if key is not None:
+                del waiting[key]
+                return key
+        return None
 
     def _promote(self) -> float | None:
         """Make due keys ready; the answer is the time until the next one is due."""
@@ -80,7 +93,7 @@ class KeyedQueue:
             elif due <= now:
                 heapq.heappop(self._heap)
                 del self._due[key]
-                self._ready[key] = None
+                self.add(key)
             else:
                 return due - now
         return None

@@ -70,7 +70,7 @@ class Operator:
         queue = self.controller.queue if self.controller is not None else None
         if self._weather.faults.lease and queue is None:
             return self.up  # another one leads
-        return self.up and queue is not None and not queue._ready and not queue._active
+        return self.up and queue is not None and not len(queue) and not queue._active
 
     def start(self) -> None:
         """Begin anew, knowing nothing."""
