@@ -280,10 +280,15 @@ class TestRuns:
         until(xaas, id, "complete")
 
     def test_suspend_holds_what_is_next(self, xaas: Xaas, chain: str) -> None:
-        id = xaas("run", chain, "-p", "wait:=0.4", "-q").out.strip()
+        id = xaas("run", chain, "-p", "wait:=3", "-q").out.strip()
         assert "suspended" in xaas("suspend", id).out
-        time.sleep(0.6)
-        assert shown(xaas, id)["status"] == "processing"
+        deadline = time.monotonic() + 20
+        while shown(xaas, id)["tasks"]["succeeded"] < 2:
+            assert time.monotonic() < deadline, "b doesn't end"
+            time.sleep(0.05)
+        time.sleep(0.2)
+        held = shown(xaas, id)
+        assert (held["status"], held["tasks"]["pending"]) == ("processing", 1)
         xaas("resume", id)
         until(xaas, id, "complete")
 
