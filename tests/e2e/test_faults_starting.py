@@ -81,17 +81,18 @@ def test_no_room_for_a_job(space: Space, rest: Rest, gate: Gate) -> None:
     """It waits, says for what, and goes on when there is room; what has room isn't held up."""
     space.apply(quota(count__jobs_batch="1"))
     until("the quota counts", lambda: space.get("quota/little").get("status", {}).get("hard"))
-    space.start({"first": node(gate.hold("first")), "a": node(gate.note("a"), startTimeout="5s")})
+    space.start({"first": node(gate.hold("first"))}, "before")
     gate.wait("first")
+    space.start({"a": node(gate.note("a"), startTimeout="5s")})
     Told(space, rest).until("pending", "exceeded quota")
     time.sleep(AWHILE)
     assert Told(space, rest).by_kubectl()[0] == "pending", "waiting for room isn't starting"
     assert gate.visits["a"] == 0
     assert space.status("r")["state"] == "processing"
     space.apply(quota(count__jobs_batch="5"))
-    gate.wait("a")
-    gate.release("first")
     space.wait_state("r", "complete")
+    gate.release("first")
+    space.wait_state("before", "complete")
     (attempt,) = space.task_runs("r")["a", "do"]["status"]["attempts"]
     assert (attempt["number"], attempt.get("lost", 0)) == (1, 0)
     assert not attempt.get("trouble")

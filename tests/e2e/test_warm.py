@@ -74,4 +74,4 @@ def test_a_pool(parts: Parts, space: Space, gate: Gate, rest: Rest) -> None:
     assert "a was here" in rest.call("GET", f"/pipelineruns/{uid}/tasks/a/do/logs", 200).text
     assert gate.notes["b"] == [1, 1], "once in each run"
     until("the pool is full again", is_full)
-    until("who waited in vain has left", lambda: not space.items("jobs", idle), within=120)
+    until("who waited in vain has left", lambda: not up(space), within=120)

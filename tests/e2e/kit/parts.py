@@ -27,6 +27,7 @@ class Parts:
     def __init__(self, kubectl: Kubectl, bring: Callable[[Json], None]) -> None:
         self._kubectl = kubectl
         self._bring = bring
+        self._changed = False
 
     def pods(self, part: str) -> list[str]:
         """The names of a part's pods that aren't being deleted."""
@@ -74,6 +75,7 @@ class Parts:
 
     def upgrade(self, values: Json) -> None:
         """`helm upgrade` with these values beside the usual ones; returns when all is ready."""
+        self._changed = True
         self._bring(values)
 
     def until_ready(self, *parts: str) -> None:
@@ -84,6 +86,8 @@ class Parts:
 
     def restore(self) -> None:
         """Leave it as it was found, whatever has become of the test."""
+        if self._changed:
+            self._bring({})
         for part in (OPERATOR, API):
             spec = json.loads(
                 self._kubectl("get", self._deployment(part), self._where, "--output=json")
