@@ -79,8 +79,10 @@ def kubelet(state: places.State) -> Json:
         # Images are imported, not pulled: one that is removed to free space doesn't come back.
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,
-        "eventRecordQPS": 0,  # no limit, here and for pulls
-        "registryPullQPS": 0,
+        # 0 isn't "no limit" but five a second: what a pod waits for would be told minutes late.
+        "eventRecordQPS": QPS,
+        "eventBurst": 2 * QPS,
+        "registryPullQPS": 0,  # no limit
         "kubeAPIQPS": QPS,
         "kubeAPIBurst": BURST,
         "maxPods": 250,
