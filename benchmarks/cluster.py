@@ -95,7 +95,8 @@ async def with_pods(report: Report, product: installed.Installed, part: str, tur
             await runs.define()
             await bare.bound()  # the first of all is slower: nothing is in any cache
             await runs.run()
-            await cleared(client, place)
+            if part not in cluster_warm.PARTS:  # a pool would be filled up again
+                await cleared(client, place)
             if part == "tutorial":
                 await tutorial(report, bare, runs, turns)
             elif part == "ten":
@@ -134,7 +135,7 @@ def measure(report: Report, product: installed.Installed, options: argparse.Name
     with installed.alone():
         try:
             for part, warm in WITH_PODS.items():
-                if ("warm" if part in ("pool", "lookahead") else part) in options.only:
+                if ("warm" if part in cluster_warm.PARTS else part) in options.only:
                     chart.install(values, {"runner": {"warm": warm}})
                     asyncio.run(with_pods(report, product, part, options.turns))
             if not without:

@@ -19,6 +19,8 @@ from benchmarks.tutorial import DAG, TASK
 from xaas_kube.client import KubeClient
 from xaas_kube.words import Label, pods
 
+PARTS = ("pool", "lookahead")
+
 POOL = {"lookahead": 0, "pool": len(DAG)}
 LOOKAHEAD = {"lookahead": 10, "pool": 0}
 """The chart's `runner.warm` for each."""
