@@ -27,7 +27,7 @@ from xaas_kube.jobs import JobSettings, belongs, job, job_name, pod_marks, runne
 from xaas_kube.pool import Pool
 from xaas_kube.run_index import KnownRun
 from xaas_kube.seen_runners import SeenRunners
-from xaas_kube.sightings import SeenJob, SeenPod, sight
+from xaas_kube.sightings import SeenJob, SeenPod, is_ours, sight
 from xaas_kube.words import MANAGER, Label, jobs, pods
 
 SELECTOR: Final = f"{Label.MANAGED_BY}={MANAGER},{Label.COMPONENT}=step"
@@ -236,7 +236,7 @@ class JobLauncher:
         """Mark the pods that whoever led before us hasn't, or couldn't; for ever."""
         while True:
             await asyncio.sleep(MARK_EVERY)
-            for seen, _ in self._seen.unmarked():
+            for seen in self._seen.unmarked():
                 try:
                     await self._mark(await self._client.get(jobs(seen.namespace, seen.name)))
                 except (ApiError, Unreachable) as error:
@@ -343,7 +343,7 @@ class JobLauncher:
         if self._pool is not None:
             with translated(f"Jobs of {name!r}"):
                 found = await self._client.get(jobs(run.namespace), selector)
-            for item in found["items"]:
+            for item in filter(is_ours, found["items"]):
                 self._jobs.tell(item)
                 return True
         with translated(f"pods of {name!r}"):

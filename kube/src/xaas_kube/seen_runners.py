@@ -40,10 +40,11 @@ class SeenRunners:
         """The pods of a run that aren't over, be their Jobs there or not."""
         return [pod for pod in self._pods.values() if not pod.over and self._run_of(pod) == run]
 
-    def unmarked(self) -> list[tuple[SeenJob, SeenPod]]:
-        """Pods that don't say yet what their Job, which was idle, is for now."""
-        found = ((self._by_name.get((pod.namespace, pod.job)), pod) for pod in self._pods.values())
-        return [(job, pod) for job, pod in found if job is not None and not pod.run]
+    def unmarked(self) -> list[SeenJob]:
+        """Jobs that were idle, and of which a pod doesn't say yet what it is for now."""
+        silent = [pod for pod in self._pods.values() if not pod.run]
+        found = (self._by_name.get((pod.namespace, pod.job)) for pod in silent)
+        return [job for job in found if job is not None]
 
     def pods_of(self, namespace: str, job: str) -> list[SeenPod]:
         """The pods of a Job."""
