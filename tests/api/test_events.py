@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
 
 import httpx
@@ -13,6 +13,7 @@ from tests.api.kit.served import served
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
+from xaas_api import events as feed
 from xaas_api.app import create_app
 from xaas_api.auth import Access
 from xaas_api.embedded import EmbeddedServer, Settings
@@ -218,6 +219,28 @@ async def test_another_namespace_is_silent(client: Client) -> None:
     assert stream.cursor == cursor
 
 
+async def test_others_changes_carry_a_filtered_stream_on(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It isn't silent for long, and doesn't fall back to where it began."""
+    monkeypatch.setattr(feed, "HEARTBEAT", 0.05)
+    async with events(client, instance_id="none") as stream:
+        before = stream.cursor
+        for _ in range(3):
+            await client.until(await client.run(await client.single()), "complete")
+            await asyncio.sleep(0.06)
+        assert set(await stream.block()) == {"", "id"}
+        while stream.cursor == before:
+            await stream.block()
+    async with events(client, {"Last-Event-ID": stream.cursor}) as again:
+        told = []
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.3):
+                while True:
+                    told.append(await again.message())
+    assert len(told) < 9
+
+
 async def test_a_hidden_run_is_told_only_to_those_who_ask(client: Client) -> None:
     """A script's run of a single task isn't listed, and its events aren't everybody's."""
     inner = await client.task("params['n'] = 1")
@@ -282,6 +305,24 @@ class TestWebSocket:
         assert plain == [{k: v for k, v in m.items() if k != "cursor"} for m in found]
         async with self.open(server, after=found[3]["cursor"], **only) as socket:
             assert await self.until(socket, "cancelled") == found[4:]
+
+    async def test_a_header_says_where_to_go_on_too(
+        self, client: Client, server: EmbeddedServer
+    ) -> None:
+        run = await client.run(await failing(client))
+        await client.until(run, "cancelled")
+        only = {"instance_id": run["instance_id"]}
+        async with self.open(server, after="", **only) as socket:
+            found = await self.until(socket, "cancelled")
+        headers = {"Last-Event-ID": found[3]["cursor"]}
+        url = httpx.URL(server.url.replace("http", "ws") + "/events", params=only)
+        async with connect(str(url), proxy=None, additional_headers=headers) as socket:
+            assert await self.until(socket, "cancelled") == found[4:]
+        wrong = {"Last-Event-ID": "made up"}
+        with pytest.raises(InvalidStatus) as refused:
+            async with connect(str(url), proxy=None, additional_headers=wrong):
+                pass
+        assert json.loads(refused.value.response.body)["errors"][0]["place"] == "Last-Event-ID"
 
     async def test_what_a_client_says_is_of_no_interest(
         self, client: Client, server: EmbeddedServer

@@ -178,6 +178,33 @@ def test_an_unknown_field(product: Product, kind: str, body: Any) -> None:
     names(refuse(product, kind, body | {"name": product.name()}), "colour")
 
 
+SPELLED_OTHERWISE = [
+    ("pipelinetasks", {"category": "c", "steps": [{"do_script": "pass"}]}, "do_script"),
+    ("pipelinetasks", {"category": "c", "steps": [], "start_timeout": "1m"}, "start_timeout"),
+    ("pipelinetasks", {"category": "c", "steps": [], "retries": {"max_delay": "1s"}}, "max_delay"),
+    ("pipelines", {"category": "c", "tasks": [{"ref": "a", "name": "T", "depends_on": []}]}, "_on"),
+    ("pipelineruns", {"parameters": {}, "auto_rollback": True}, "auto_rollback"),
+]
+
+
+@pytest.mark.parametrize(("kind", "body", "field"), SPELLED_OTHERWISE)
+def test_a_fields_words_are_fixed(product: Product, kind: str, body: Any, field: str) -> None:
+    names(refuse(product, kind, body | {"name": product.name()}), field)
+
+
+RESOURCES = [
+    ({"limit": {"memory": "1Gi"}}, "limit"),
+    ({"limits": {"memroy": "1Gi"}}, "memroy"),
+    ({"limits": {"ephemeral-storage": "lots"}}, "ephemeral-storage"),
+    ({"requests": {"cpu": [1]}}, "cpu"),
+]
+
+
+@pytest.mark.parametrize(("resources", "place"), RESOURCES)
+def test_resources_are_as_in_kubernetes(product: Product, resources: Any, place: str) -> None:
+    names(refuse_task(product, {"doScript": "pass"}, resources=resources), "resources", place)
+
+
 def test_an_unknown_field_of_a_patch(product: Product) -> None:
     run = product.run({"a": node()}, run=False)
     refusal = product.rest.refuse(

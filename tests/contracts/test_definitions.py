@@ -54,7 +54,10 @@ async def test_what_is_written_comes_back(store: Store, clock: VirtualClock) -> 
         ODD,
         (True, False),
         timeout="1h30m",
-        resources={"limits": {"memory": "1Gi", "cpu": 2, "x": 1.0}, "b": [1], "a": None},
+        resources={
+            "requests": None,
+            "limits": {"memory": "1Gi", "cpu": 1.0, "a/b": 0.5, "a/a": 2, "x/y": None},
+        },
     )
     made = await store.create_definition(Kind.TASK, HERE, spec, None)
     assert made.spec == spec

@@ -15,6 +15,7 @@ from xaas_core.ports import (
     KeyReused,
     Kind,
     NotFound,
+    NotOver,
     OperationPending,
     Page,
     Query,
@@ -124,8 +125,11 @@ async def test_a_request_that_came_before_changes_nothing(store: Store) -> None:
         HERE, run_spec("p"), Target.PIPELINE, Request("1", Operation.RUN), None
     )
     assert run.pending_request == Request("1", Operation.RUN)
-    for number, state in (("1", RunState.PROCESSING), ("2", RunState.CANCELLING)):
-        reply = Reply(number, Operation.RUN, True, state)
+    for number, operation, state in (
+        ("1", Operation.RUN, RunState.PROCESSING),
+        ("2", Operation.CANCEL, RunState.CANCELLING),
+    ):
+        reply = Reply(number, operation, True, state)
         run = await move(store, run, state, reply)
         assert run.pending_request is None
         for known in range(1, int(number) + 1):
@@ -267,6 +271,21 @@ async def test_live_runs_are_those_that_need_something(store: Store) -> None:
     await store.remove_run(deleted.meta.uid)
     rest = {expiring.meta.uid}
     assert set(await store.live_runs()) == set(states.values()) - over | rest
+
+
+async def test_a_run_is_deleted_only_if_it_is_over_and_nothing_is_asked_of_it(store: Store) -> None:
+    run = await make(store)
+    uid = run.meta.uid
+    with pytest.raises(NotOver, match="pending"):
+        await store.mark_deleting(uid, only_over=True)
+    await move(store, run, RunState.COMPLETE)
+    await store.request(uid, Request("1", Operation.ROLLBACK))
+    with pytest.raises(NotOver, match="rollback isn't decided yet"):
+        await store.mark_deleting(uid, only_over=True)
+    assert not (await store.get_run(uid)).meta.deleting
+    reply = Reply("1", Operation.ROLLBACK, False, RunState.COMPLETE, "no")
+    await move(store, await store.get_run(uid), RunState.COMPLETE, reply)
+    assert (await store.mark_deleting(uid, only_over=True)).meta.deleting
 
 
 async def test_a_removed_run_is_gone_with_all_it_owns(store: Store) -> None:

@@ -108,6 +108,9 @@ async def test_more_definitions_than_allowed(bench: Bench) -> None:
     await bench.admission.admit(Kind.PIPELINE, NAMESPACE, fits)
     # A plan holds a task once for each entry that names it.
     twice = pipeline_spec("p", entry("a", name="large"), entry("b", name="large"))
+    await bench.admission.admit_resolved(fits, [large])
+    with pytest.raises(Refused, match="one pipeline may have"):
+        await bench.admission.admit_resolved(twice, [large])
     [text] = await refusals(bench, twice)
     assert f"one pipeline may have {MAX_DEFINITIONS}" in text
     too_large = PipelineTaskSpec(category="c", name="t", steps=[half, half])

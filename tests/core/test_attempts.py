@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.core.kit.play import START, Play
 
+from xaas_core.codec import Codec
 from xaas_core.engine.attempts import MAX_LOST
 from xaas_core.engine.facts import Decision, Phase, Settings, Sighting
 from xaas_core.engine.plan import Plan
-from xaas_core.engine.records import Attempt, StepRecord
+from xaas_core.engine.records import Attempt, Failure, StepRecord, TaskRecord
 from xaas_core.engine.retry import LONGEST, Retries
 from xaas_core.engine.states import OnAbort, Reason, Side
 from xaas_core.testing.builders import chain, plan, task_plan
@@ -71,6 +72,29 @@ def test_lost_before_any_step_began_again_and_again_it_could_not_be_started() ->
     failure = play.attempts("a")[-1].failure
     assert failure is not None
     assert failure.message == f"{MAX_LOST} runners ended before their first step. exit code 4"
+
+
+def test_a_thousand_attempts_fit_one_record() -> None:
+    """With etcd an object may have a million and a half bytes."""
+    lines = tuple(f"line {number}" * 10 for number in range(100))
+    failure = Failure("ValueError", "no " * 1000, 0, 1, lines)
+    record = TaskRecord("a", Side.DO)
+    for number in range(1, 1002):
+        delta = ({"op": "set", "path": ["x"], "value": "y" * 1000},)
+        step = StepRecord(0, number, "nonce" * 8, "pod-1", number, delta=delta, failure=failure)
+        intended = Attempt(number, 0, number, (0,), launched_at=number)
+        record = replace(record, attempts=(*record.attempts, intended))
+        ended = replace(intended, steps=(step,), ended_at=number, failure=failure)
+        record = record.with_last(ended)
+    assert len(Codec(TaskRecord).encode(record)) < 800_000
+    assert record.last == ended
+    before = record.attempts[-2]
+    assert (before.failure, before.delta()) == (failure, ())
+    first = record.attempts[0]
+    assert (first.number, first.begun, first.ended_at) == (1, True, 1)
+    assert first.failure is not None
+    assert (first.failure.type, first.failure.traceback) == ("ValueError", ())
+    assert first.failure.message.startswith("no no no")
 
 
 def test_gone_without_a_trace_before_it_began_it_is_launched_again() -> None:
@@ -221,7 +245,7 @@ def test_delays(retries: Retries, delays: list[int]) -> None:
 def test_delays_never_shrink_nor_pass_their_bound(
     delay: int, factor: float, max_delay: int | None, retry: int
 ) -> None:
-    retries = Retries(10_000, delay, factor, max_delay)
+    retries = Retries(1000, delay, factor, max_delay)
     bound = LONGEST if max_delay is None else max_delay
     assert 0 <= retries.delay_before(retry) <= retries.delay_before(retry + 1) <= bound
     if delay == 0:

@@ -160,7 +160,7 @@ def test_what_comes_back_is_what_was_written(model: type[Spec], written: dict[st
         ),
         (PipelineRunSpec, RUN, {"parameters": {"a": "x" * 2**20}}, "parameters", "at most 1048576"),
         # resources
-        (PipelineTaskSpec, TASK, {"resources": nested(50_000)}, "resources", "100 deep"),
+        (PipelineTaskSpec, TASK, {"resources": nested(50_000)}, "resources", "has no 'a'"),
         (
             PipelineTaskSpec,
             TASK,
@@ -176,8 +176,28 @@ def test_what_comes_back_is_what_was_written(model: type[Spec], written: dict[st
             "resources",
             "resources.limits.cpu must be more than 0",
         ),
-        (PipelineTaskSpec, TASK, {"resources": {"a": float("nan")}}, "resources", "resources['a']"),
-        (PipelineTaskSpec, TASK, {"resources": {"a": "\ud800"}}, "resources", "surrogate"),
+        (
+            PipelineTaskSpec,
+            TASK,
+            {"resources": {"limits": {"cpu": float("nan")}}},
+            "resources",
+            "no quantity",
+        ),
+        (
+            PipelineTaskSpec,
+            TASK,
+            {"resources": {"limits": {"a/\ud800": 1}}},
+            "resources",
+            "surrogate",
+        ),
+        (
+            PipelineTaskSpec,
+            TASK,
+            {"resources": {"limits": {"memroy": "1Gi"}}},
+            "resources",
+            "resources.limits has no 'memroy'; it may have cpu, memory",
+        ),
+        (PipelineTaskSpec, TASK, {"resources": {"limit": {}}}, "resources", "has no 'limit'"),
         (
             PipelineTaskSpec,
             TASK,

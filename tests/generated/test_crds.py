@@ -29,7 +29,7 @@ Json = dict[str, Any]
 ALLOWED: Final = {
     "additionalProperties", "description", "enum", "format", "items", "maxItems", "maxLength",
     "maximum", "minItems", "minLength", "minimum", "not", "nullable", "pattern", "properties",
-    "required", "type", "x-kubernetes-list-map-keys", "x-kubernetes-list-type",
+    "required", "type", "x-kubernetes-int-or-string", "x-kubernetes-list-map-keys", "x-kubernetes-list-type",
     "x-kubernetes-map-type", "x-kubernetes-preserve-unknown-fields", "x-kubernetes-validations",
 }  # fmt: skip
 """Keywords of a structural schema; `default`, `title`, `$ref`, `anyOf` and `const` aren't here."""
@@ -168,7 +168,9 @@ class TestStructure:
 
     def test_every_node_has_a_type(self, schema: Json) -> None:
         for place, node in nodes(schema):
-            if place.endswith("{}"):  # a value of a free-form object
+            if "resources" in place and place.endswith("{}"):  # an amount
+                assert node == {"x-kubernetes-int-or-string": True, "nullable": True}
+            elif place.endswith("{}"):  # a value of a free-form object
                 assert node == {"x-kubernetes-preserve-unknown-fields": True, "nullable": True}
             else:
                 assert node["type"] in {"object", "array", *SCALARS}, place
@@ -321,10 +323,18 @@ class TestWhatStructuralCantSay:
 
     def test_a_map_of_typed_values(self) -> None:
         class Labelled(Spec):
-            labels: dict[str, int]
+            """Doc."""
 
-        with pytest.raises(TypeError, match=r"Labelled\.labels"):
-            structural(Labelled, by_users=True)
+            labels: dict[str, int]
+            """What."""
+
+        schema = structural(Labelled, by_users=True)
+        assert schema["properties"]["labels"] == {
+            "description": "What.",
+            "type": "object",
+            "x-kubernetes-map-type": "atomic",
+            "additionalProperties": {"type": "integer", "format": "int64"},
+        }
 
     def test_one_value_is_an_enum(self) -> None:
         class Fixed(Spec):

@@ -40,7 +40,7 @@ async def read(request: Request, model: type[M], most: int = MAX_BODY) -> M:
         raise Refused([too_large(size)])
     _check_fields(value, model)
     try:
-        return model.model_validate_json(body, strict=True)
+        return model.model_validate_json(body, strict=True, by_alias=True, by_name=False)
     except ValidationError as error:
         raise errors.invalid(errors.problems_of(error)) from None
 
@@ -59,16 +59,15 @@ def _check_headers(request: Request) -> None:
     length = request.headers.get("content-length", "0")
     if not length.isdecimal() or int(length) > MAX_BODY:
         raise _too_large()
-    kind, _, settings = request.headers.get("content-type", "").lower().partition(";")
-    kind = kind.strip()
-    charset = settings.strip().removeprefix("charset=").strip('"')
+    kind, *settings = map(str.strip, request.headers.get("content-type", "").lower().split(";"))
+    charset = next((each[8:].strip('"') for each in settings if each.startswith("charset=")), "")
     if kind != "application/json" and not (
         kind.startswith("application/") and kind.endswith("+json")
     ):
         shown = repr(kind) if kind else "missing"
         text = f"Content-Type is {shown}; send the body as application/json"
         raise errors.ApiError(errors.ProblemType.UNSUPPORTED_MEDIA_TYPE, text)
-    if settings.strip().startswith("charset=") and charset not in ("utf-8", "utf8", "us-ascii"):
+    if charset not in ("", "utf-8", "utf8", "us-ascii"):
         text = f"JSON is UTF-8; the charset {charset!r} isn't read"
         raise errors.ApiError(errors.ProblemType.UNSUPPORTED_MEDIA_TYPE, text)
 

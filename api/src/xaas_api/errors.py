@@ -23,7 +23,7 @@ from xaas_core.ports import (
     KeyReused,
     LogGone,
     NotFound,
-    OperationPending,
+    NotOver,
     TooLarge,
     Unavailable,
 )
@@ -50,7 +50,6 @@ class ProblemType(StrEnum):
     ALREADY_EXISTS = "already-exists"  # an object of that name exists
     KEY_REUSED = "idempotency-key-reused"  # the same key came with another body
     OPERATION_NOT_ALLOWED = "operation-not-allowed"  # the run's state doesn't allow it
-    OPERATION_PENDING = "operation-pending"  # another operation waits for its answer
     RUN_NOT_OVER = "run-not-over"  # only a run that is over can be deleted without force
     LOG_GONE = "log-gone"  # the log isn't kept any more: its pod is gone
     PRECONDITION_FAILED = "precondition-failed"  # If-Match names another version
@@ -72,7 +71,6 @@ STATUS: Final[Mapping[ProblemType, int]] = {
     ProblemType.ALREADY_EXISTS: 409,
     ProblemType.KEY_REUSED: 409,
     ProblemType.OPERATION_NOT_ALLOWED: 409,
-    ProblemType.OPERATION_PENDING: 409,
     ProblemType.RUN_NOT_OVER: 409,
     ProblemType.LOG_GONE: 410,
     ProblemType.PRECONDITION_FAILED: 412,
@@ -94,7 +92,6 @@ TITLES: Final[Mapping[ProblemType, str]] = {
     ProblemType.ALREADY_EXISTS: "An object of that name exists",
     ProblemType.KEY_REUSED: "The Idempotency-Key belongs to another request",
     ProblemType.OPERATION_NOT_ALLOWED: "The run's state doesn't allow the operation",
-    ProblemType.OPERATION_PENDING: "Another operation waits for its answer",
     ProblemType.RUN_NOT_OVER: "The run isn't over",
     ProblemType.LOG_GONE: "The log isn't kept any more",
     ProblemType.PRECONDITION_FAILED: "The object has another version",
@@ -125,8 +122,8 @@ _PROBLEMS: Final[Mapping[type[Exception], ProblemType]] = {
     AlreadyExists: ProblemType.ALREADY_EXISTS,
     KeyReused: ProblemType.KEY_REUSED,
     Conflict: ProblemType.PRECONDITION_FAILED,
-    OperationPending: ProblemType.OPERATION_PENDING,
     NotAllowed: ProblemType.OPERATION_NOT_ALLOWED,
+    NotOver: ProblemType.RUN_NOT_OVER,
     LogGone: ProblemType.LOG_GONE,
     TooLarge: ProblemType.BODY_TOO_LARGE,
     Refused: ProblemType.REFUSED,

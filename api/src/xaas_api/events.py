@@ -89,7 +89,7 @@ class Feed:
         self._wake()
 
     async def read(self, cursor: str) -> AsyncIterator[list[Logged]]:
-        """Changes after `cursor`, in batches; an empty one for each heartbeat."""
+        """Changes after `cursor`, in batches; an empty one if nothing came for some time."""
         while not self._stopping.is_set():
             news = self._news  # taken before the read: what comes after it wakes us
             found = list(await self._store.changes(cursor or None, BATCH))
@@ -176,8 +176,7 @@ class Events:
         ] = None,
     ) -> Response:
         """Changes of state as server-sent events: `id:` is the cursor, `data:` the message."""
-        after = query.after if last_event_id is None else last_event_id
-        start = await self._start(after)
+        start = await self._start(query.after, last_event_id)
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         content = self._sse(query, start)
         return StreamingResponse(content, 200, headers, "text/event-stream")
@@ -186,7 +185,7 @@ class Events:
         """The same over a WebSocket: one message a frame, each with its `cursor`."""
         try:
             query = EventsQuery.model_validate(dict(socket.query_params))
-            start = await self._start(query.after)
+            start = await self._start(query.after, socket.headers.get("last-event-id"))
         except ValidationError as error:
             await socket.send_denial_response(problem_response(invalid(problems_of(error))))
             return
@@ -203,9 +202,11 @@ class Events:
             closing.cancel()
             await asyncio.gather(sending, closing, return_exceptions=True)
 
-    async def _start(self, after: str | None) -> Start:
+    async def _start(self, after: str | None, last_event_id: str | None) -> Start:
         """Where to go on. Raises ApiError for a cursor that isn't ours."""
-        store = self._services.store
+        store, place = self._services.store, "after"
+        if last_event_id is not None:
+            after, place = last_event_id, "Last-Event-ID"
         if after is None:
             newest = await store.last_cursor()
             return Start(newest, newest)
@@ -214,36 +215,42 @@ class Events:
         try:
             return Start(after, await store.resume(after))
         except ValueError as error:
-            raise invalid_at("after", str(error)) from None
+            raise invalid_at(place, str(error)) from None
 
     async def _messages(
         self, query: EventsQuery, cursor: str
-    ) -> AsyncIterator[tuple[str, dict[str, Any]] | None]:
-        """Pairs of cursor and message; None for each heartbeat."""
+    ) -> AsyncIterator[tuple[str, dict[str, Any] | None]]:
+        """Pairs of cursor and message; the message is None for a heartbeat, which is due when nothing
+        was told for some time, be it that others' changes came."""
         namespace = query.namespace or self._services.namespace
+        clock = asyncio.get_running_loop().time
+        last = clock()
         async for batch in self._feed.read(cursor):
-            if not batch:
-                yield None
             for logged in batch:
                 told = await self._narrator.tell(logged, query, namespace)
                 if told is not None:
                     yield logged.cursor, told
+                    last = clock()
+            cursor = batch[-1].cursor if batch else cursor
+            if not batch or clock() - last >= HEARTBEAT:
+                yield cursor, None
+                last = clock()
 
     async def _sse(self, query: EventsQuery, start: Start) -> AsyncIterator[bytes]:
         # An id without data isn't an event, but where the client goes on after a break.
         yield f"retry: {RETRY}\nid: {start.told}\n\n".encode()
-        async for item in self._messages(query, start.cursor):
-            if item is None:
-                yield b": still here\n\n"
+        async for place, told in self._messages(query, start.cursor):
+            if told is None:
+                # What was passed over isn't read again after a break.
+                seen = start.told if place == start.cursor else place
+                yield f": still here\nid: {seen}\n\n".encode()
             else:
-                place, told = item
                 head = f"id: {place}\nevent: {told['event']}\ndata: ".encode()
                 yield head + encode(told) + b"\n\n"
 
     async def _send(self, socket: WebSocket, query: EventsQuery, cursor: str) -> None:
-        async for item in self._messages(query, cursor):
-            if item is not None:
-                place, told = item
+        async for place, told in self._messages(query, cursor):
+            if told is not None:
                 await socket.send_text(encode(told | {"cursor": place}).decode())
         await socket.close(code=1001, reason="the server stops")
 

@@ -121,7 +121,6 @@ _DETAILS: Final[Mapping[ProblemType, str]] = {
     ProblemType.KEY_REUSED: "this Idempotency-Key came with another body before",
     ProblemType.OPERATION_NOT_ALLOWED: "a run that is complete can't do cancel; "
     "allowed now: rollback",
-    ProblemType.OPERATION_PENDING: "another operation waits for its answer",
     ProblemType.RUN_NOT_OVER: "the run is processing; cancel it first, or delete it with "
     "?force=true, which undoes nothing",
     ProblemType.LOG_GONE: "the log of attempt 1, step 0 isn't kept any more: its pod is gone",

@@ -72,9 +72,7 @@ IdempotencyKey = Annotated[
 class InNamespace(BaseModel):
     """The query of every route that names objects."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, populate_by_name=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     namespace: Annotated[
         str | None, Field(pattern="^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)

@@ -14,7 +14,15 @@ from xaas_core.models.objects import DefinitionSpec
 from xaas_core.models.pipeline import PipelineSpec
 from xaas_core.models.pipeline_run import PipelineRunSpec, Target
 from xaas_core.models.pipeline_task import PipelineTaskSpec
-from xaas_core.ports import Evaluator, Kind, NotFound, Script, ScriptKind, Store
+from xaas_core.ports import (
+    Evaluator,
+    Kind,
+    NotFound,
+    Script,
+    ScriptKind,
+    Store,
+    Unusable,
+)
 
 MAX_DEFINITIONS = 1024 * 1024
 """Largest sum of a pipeline and its tasks, as compact JSON: a plan must fit in one etcd object."""
@@ -71,28 +79,17 @@ class Admission:
 
     async def admit_run(self, namespace: str, spec: PipelineRunSpec, target: Target) -> None:
         """A run that is about to be created: everything it refers to must be there, and fit."""
-        if target is Target.TASK:
-            try:
-                await self._store.get_definition(Kind.TASK, namespace, spec.name)
-            except NotFound:
-                message = f"there is no PipelineTask {spec.name!r}; create it first"
-                raise Refused([Problem("name", message)]) from None
-            return
+        kind = Kind.TASK if target is Target.TASK else Kind.PIPELINE
         try:
-            found = await self._store.get_definition(Kind.PIPELINE, namespace, spec.name)
-        except NotFound:
-            message = f"there is no Pipeline {spec.name!r}; create it first"
-            raise Refused([Problem("name", message)]) from None
-        assert isinstance(found.spec, PipelineSpec)
+            found = await self._store.get_definition(kind, namespace, spec.name)
+        except NotFound as error:
+            raise Refused(
+                [Problem("name", _what_to_do(error, f"there is no {kind} {spec.name!r}"))]
+            ) from None
+        if not isinstance(found.spec, PipelineSpec):
+            return
         missing, size = await self._tasks_of(namespace, found.spec)
-        problems = [
-            Problem(
-                "name",
-                f"task {ref!r} needs the PipelineTask {name!r}, which doesn't exist; "
-                "create it first",
-            )
-            for ref, name in missing
-        ]
+        problems = [Problem("name", message) for message in missing]
         if problems or size > MAX_DEFINITIONS:
             raise Refused(problems or [too_large(size)])
 
@@ -100,7 +97,10 @@ class Admission:
         self, pipeline: PipelineSpec | None, tasks: Sequence[PipelineTaskSpec]
     ) -> None:
         """What a run is about to be planned from. It may have been written past the API."""
-        size = sum(_size(task) for task in tasks)
+        sizes = {task.name: _size(task) for task in tasks}
+        # A plan holds a task for each entry that names it.
+        named = sizes if pipeline is None else [entry.name for entry in pipeline.tasks]
+        size = sum(sizes[name] for name in named)
         placed: list[Placed] = []
         problems: list[Problem] = []
         if pipeline is not None:
@@ -128,23 +128,22 @@ class Admission:
             raise Refused([too_large(size)])
         await self._admit([], _conditions(spec))
 
-    async def _tasks_of(
-        self, namespace: str, spec: PipelineSpec
-    ) -> tuple[list[tuple[str, str]], int]:
-        """(ref, name) of each PipelineTask that isn't there, and the size of all definitions."""
-        missing: list[tuple[str, str]] = []
+    async def _tasks_of(self, namespace: str, spec: PipelineSpec) -> tuple[list[str], int]:
+        """What is wrong with each PipelineTask that can't be used, and the size of all definitions."""
+        missing: list[str] = []
         size = _size(spec)
-        sizes: dict[str, int | None] = {}
+        found: dict[str, int | NotFound] = {}
         for task in spec.tasks:
-            if task.name not in sizes:
+            if task.name not in found:
                 try:
-                    found = await self._store.get_definition(Kind.TASK, namespace, task.name)
-                    sizes[task.name] = _size(found.spec)
-                except NotFound:
-                    sizes[task.name] = None
-            of_task = sizes[task.name]
-            if of_task is None:
-                missing.append((task.ref, task.name))
+                    definition = await self._store.get_definition(Kind.TASK, namespace, task.name)
+                    found[task.name] = _size(definition.spec)
+                except NotFound as error:
+                    found[task.name] = error
+            of_task = found[task.name]
+            if isinstance(of_task, NotFound):
+                needs = f"task {task.ref!r} needs the PipelineTask {task.name!r}"
+                missing.append(_what_to_do(of_task, f"{needs}, which doesn't exist", f"{needs}: "))
             else:
                 size += of_task
         return missing, size
@@ -160,6 +159,13 @@ class Admission:
         ]
         if problems or found:
             raise Refused([*problems, *found])
+
+
+def _what_to_do(error: NotFound, absent: str, place: str = "") -> str:
+    """What a user is told of a definition that can't be used; `absent`, if there is none."""
+    if isinstance(error, Unusable):
+        return f"{place}{error}"
+    return f"{absent}; create it first"
 
 
 def _scripts(spec: PipelineTaskSpec, allowed: tuple[str, ...]) -> list[Placed]:

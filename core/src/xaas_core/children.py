@@ -18,7 +18,6 @@ from xaas_core.ports import (
     LogGone,
     Logs,
     NotFound,
-    OperationPending,
     RunnerKey,
     Store,
 )
@@ -46,7 +45,6 @@ TASK_STATUS = {
 REFUSALS: dict[type[Exception], int] = {
     NotFound: 404,
     NotAllowed: 409,
-    OperationPending: 409,
     KeyReused: 409,
     Refused: 422,
     Undecided: 503,

@@ -45,6 +45,9 @@ STOPPED = {"Timeout": Reason.TIMEOUT, "CpuLimit": Reason.CPU_LIMIT}
 """Why a runner stopped its script by itself, by its error's type."""
 
 
+LAST_LINE = 2**31 - 1
+"""Largest number of a line that is believed."""
+
 OVER = "this attempt is over"
 NOT_BEGUN = "this process didn't begin that step"
 """Why a runner is sent away."""
@@ -234,9 +237,9 @@ class Gateway:
         graph, ref, side = place.plan.graph, place.runner.ref, place.runner.side
         uid = place.run.meta.uid
         history = place.history
-        wanted = {(each, Side.DO) for each in (ref, *graph.ancestors[ref])}
+        wanted = {(each, Side.DO) for each in (ref, *graph.ancestors(ref))}
         if side is Side.UNDO:
-            wanted |= {(each, Side.UNDO) for each in graph.descendants[ref]}
+            wanted |= {(each, Side.UNDO) for each in graph.descendants(ref)}
         # What the history calls succeeded doesn't change any more: as soon as it is seen, it counts.
         stored = await self._store.records(uid)
         missing = behind(history, stored, wanted)
@@ -386,6 +389,6 @@ def _read_error(raw: Any, step: int) -> Failure:
     texts += traceback if isinstance(traceback, list) else [None]
     if not _is_texts(texts):
         raise ValueError("error has no usable type, message and traceback")
-    if line is not None and type(line) is not int:
-        raise ValueError("error's line is no number")
+    if line is not None and (type(line) is not int or not 0 <= line <= LAST_LINE):
+        raise ValueError("error's line is no number of a line")
     return Failure(texts[0], texts[1], step, line, tuple(texts[2:]))

@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from xaas_core.engine.facts import Request
-from xaas_core.engine.states import OPERATIONS, Operation, RunState
+from xaas_core.engine.states import OPERATIONS, OVER, Operation, RunState
 from xaas_core.models.objects import Run
-from xaas_core.ports import OperationPending, Store
+from xaas_core.ports import NotOver, OperationPending, Store
 
 T = TypeVar("T")
 
@@ -26,11 +26,23 @@ class Undecided(Exception):
     """The operation wasn't decided in time; it still waits and may yet be."""
 
 
+def check_over(state: RunState, waiting: Request | None) -> None:
+    """Raises NotOver unless a run in `state` is over, and no operation of it waits."""
+    if state not in OVER:
+        raise NotOver(
+            f"the run is {state}; cancel it first, or delete it with ?force=true, "
+            "which undoes nothing"
+        )
+    if waiting is not None:
+        raise NotOver(
+            f"the run is {state}, and its operation {waiting.operation} isn't decided yet"
+        )
+
+
 async def operate(store: Store, uid: str, operation: Operation, patience: float) -> Run:
     """Ask for `operation` and wait, at most `patience` seconds, until it is decided.
 
-    Raises NotFound, NotAllowed, OperationPending (another waits for longer than `patience`),
-    Undecided.
+    Raises NotFound, NotAllowed, and Undecided, also if another one waits for as long.
     """
     request = Request(str(uuid.uuid4()), operation)
     deadline = asyncio.get_running_loop().time() + patience
@@ -38,12 +50,12 @@ async def operate(store: Store, uid: str, operation: Operation, patience: float)
         try:
             await store.request(uid, request)
             break
-        except OperationPending:
+        except OperationPending as error:
             # Operations are decided one after the other: wait for the one before.
             left = deadline - asyncio.get_running_loop().time()
             free = await wait_for(store, uid, lambda run: run.pending_request is None, left)
             if free is None:
-                raise
+                raise Undecided(f"{operation} isn't asked for: {error}") from None
     left = deadline - asyncio.get_running_loop().time()
     run = await wait_for(store, uid, lambda run: _answered(run, request.id), left)
     if run is None:

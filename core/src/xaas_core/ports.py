@@ -30,6 +30,10 @@ class NotFound(StoreError):
     """There is no such object."""
 
 
+class Unusable(NotFound):
+    """The object is there, and isn't valid: as if there were none. The text says what is wrong."""
+
+
 class AlreadyExists(StoreError):
     """An object of that name exists."""
 
@@ -44,6 +48,10 @@ class KeyReused(StoreError):
 
 class OperationPending(StoreError):
     """Another operation waits for its answer."""
+
+
+class NotOver(StoreError):
+    """The run isn't over, or an operation waits that takes it on."""
 
 
 class TooLarge(StoreError):
@@ -229,8 +237,9 @@ class Store(Protocol):
     async def suspend(self, uid: str, suspend: bool) -> Run:
         """Raises NotFound."""
 
-    async def mark_deleting(self, uid: str) -> Run:
-        """The reconciler will stop and remove it. Raises NotFound."""
+    async def mark_deleting(self, uid: str, *, only_over: bool = False) -> Run:
+        """The reconciler will stop and remove it. Raises NotFound; with `only_over` NotOver, and then
+        no operation that was accepted is lost with the run."""
 
     async def retire_run(self, run: Run) -> None:
         """The run is over, and no runner of it is left: put it aside, so that it costs nothing.

@@ -48,6 +48,13 @@ MAX_WARNINGS = 100
 """Warnings that a run carries: enough to see what is wrong, not enough to be a burden."""
 
 
+MAX_KEYS = 20
+"""Keys of a path that a warning names. (An object may nest as deep as it likes.)"""
+
+MAX_MESSAGE = 20_000
+"""Characters that say why a run can't start."""
+
+
 class Gathered:
     """What was read for one decision, and what was found out for it."""
 
@@ -221,8 +228,9 @@ class Reconciler:
         condition = gathered.plan.by_ref[ref].condition
         if side is Side.UNDO or condition is None:
             return Verdict(round_, True)
-        ancestors = gathered.plan.graph.ancestors[ref]
-        states = {r: history.do(r).state.value for r in gathered.plan.graph.order if r in ancestors}
+        graph = gathered.plan.graph
+        ancestors = graph.ancestors(ref)
+        states = {r: history.do(r).state.value for r in graph.order if r in ancestors}
         script = Script(condition, ScriptKind.CONDITION)
         found = await self._ports.evaluator.evaluate(script, params, states)
         reason = Reason.CONDITION_ERROR if found.failure is not None else Reason.NONE
@@ -333,11 +341,17 @@ def _is_pending(decision: Decision) -> bool:
     return decision.after is not None and decision.after.state is RunState.PENDING
 
 
+def _short(text: str, length: int = 200) -> str:
+    return text if len(text) <= length else text[:length] + " …"
+
+
 def _warn(gathered: Gathered, found: list[Conflict]) -> None:
     for conflict in found[:MAX_WARNINGS]:
         if len(gathered.warnings) >= MAX_WARNINGS:
             return
-        warning = RunWarning("ParamsConflict", conflict.message(), conflict.path, conflict.refs)
+        path = tuple(_short(key) for key in conflict.path[:MAX_KEYS])
+        shown = replace(conflict, path=path)
+        warning = RunWarning("ParamsConflict", shown.message(), path, conflict.refs)
         if warning not in gathered.warnings:
             gathered.warnings.append(warning)
 
@@ -349,7 +363,8 @@ def _status(gathered: Gathered, decision: Decision) -> RunStatus:
     summary = _summary(history)
     if gathered.missing is not None and _is_pending(decision):
         missing = gathered.missing
-        summary = replace(summary, reason=missing.reason, message=str(missing))
+        message = _short(str(missing), MAX_MESSAGE)
+        summary = replace(summary, reason=missing.reason, message=message)
     return RunStatus(
         summary=summary,
         warnings=tuple(gathered.warnings),

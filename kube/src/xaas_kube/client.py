@@ -20,6 +20,8 @@ import aiohttp
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
+from xaas_kube import deep_json
+
 Json = dict[str, Any]
 Params = Mapping[str, str | int | bool | None]
 
@@ -166,7 +168,7 @@ class KubeClient:
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
                     if line:
-                        yield json.loads(line)
+                        yield deep_json.loads(line)
 
     async def _json(
         self,
@@ -185,7 +187,7 @@ class KubeClient:
             left -= 1
             try:
                 async with self._response(call) as response:
-                    found: Json = json.loads(await response.read())
+                    found: Json = deep_json.loads(await response.read())
                     return found
             except ApiError as error:
                 if error.code != 429 or left == 0:

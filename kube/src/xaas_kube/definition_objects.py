@@ -59,8 +59,29 @@ def replaced(item: Json, spec: DefinitionSpec, revision: str) -> Json:
 def _written(spec: DefinitionSpec) -> tuple[Json, dict[str, str]]:
     """The spec as JSON, and the annotation for what of it the API server would change."""
     written = spec.as_written()
-    text = exact.text_if_changed(written.get("resources"))
+    resources = written.get("resources")
+    if resources is None:
+        return written, {}
+    written["resources"] = _storable(resources)
+    text = exact.text_if_changed(resources, written["resources"])
     return written, {} if text is None else {Annotation.WRITTEN.value: text}
+
+
+def _storable(resources: Any) -> Any:
+    """Resources as the schema has them: amounts are texts and whole numbers, as in all of Kubernetes."""
+    return {section: _amounts(amounts) for section, amounts in resources.items()}
+
+
+def _amounts(amounts: Any) -> Any:
+    if amounts is None:
+        return None
+    return {name: _amount(held) for name, held in amounts.items()}
+
+
+def _amount(held: Any) -> Any:
+    """An integral float is one that the API server would change: it is a text, too."""
+    whole = held is None or (isinstance(held, int) and held.bit_length() < 64)
+    return held if whole else str(held)
 
 
 def name_of(item: Json) -> str:
@@ -102,7 +123,7 @@ def read(kind: Kind, item: Json) -> Definition[DefinitionSpec]:
     written: dict[str, Any] = {**(item.get("spec") or {}), "name": name_of(item)}
     if "resources" in written:
         text = (meta.get("annotations") or {}).get(Annotation.WRITTEN)
-        written["resources"] = exact.exactly(written["resources"], text)
+        written["resources"] = exact.exactly(written["resources"], text, _storable)
     try:
         spec: PipelineTaskSpec | Any = SPECS[kind].model_validate(written)
     except ValidationError as error:

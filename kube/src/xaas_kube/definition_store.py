@@ -21,6 +21,7 @@ from xaas_core.ports import (
     NotFound,
     Page,
     Query,
+    Unusable,
 )
 from xaas_kube import definition_objects as objects
 from xaas_kube.client import Json, KubeClient
@@ -135,12 +136,12 @@ class DefinitionStore:
         return objects.read(kind, known)
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Definition[DefinitionSpec]:
-        """Raises NotFound, also for an object that isn't valid: nobody can use it."""
+        """Raises NotFound, and Unusable for an object that isn't valid."""
         item = await self._holder_or_error(kind, namespace, name)
         try:
             return objects.read(kind, item)
         except objects.Unreadable as error:
-            raise NotFound(f"the {kind} {name!r} isn't valid: {error}") from None
+            raise Unusable(f"the {kind} {name!r} isn't valid: {error}") from None
 
     def list(self, kind: Kind, namespace: str, query: Query) -> Page[Definition[DefinitionSpec]]:
         """Newest first. Raises ValueError for an `after` that is none of ours."""

@@ -5,29 +5,34 @@ its text is kept in an annotation, and counts as long as the object still says t
 """
 
 import json
+from collections.abc import Callable
 from typing import Any, Final
 
 MOST: Final = 128 * 1024
 """Characters: all annotations of an object may have 256 KiB together. Beyond that it is left out."""
 
 
-def text_if_changed(value: Any) -> str | None:
-    """The text to keep; None if the API server gives `value` back as it is, or it is too long."""
-    if _comes_back(value):
+def text_if_changed(value: Any, stored: Any = None) -> str | None:
+    """The text to keep; None if the API server gives `value` back as it is, or it is too long.
+
+    `stored`: what is written in place of `value`, if that is something else.
+    """
+    if _comes_back(value) and stored in (None, value):
         return None
     text = json.dumps(value, separators=(",", ":"))
     return text if len(text) <= MOST else None
 
 
-def exactly(stored: Any, text: str | None) -> Any:
-    """`stored` as it was written by the one who left `text`."""
+def exactly(stored: Any, text: str | None, storable: Callable[[Any], Any] = lambda v: v) -> Any:
+    """`stored` as it was written by the one who left `text`; `storable` is how that was stored."""
     if text is None:
         return stored
     try:
         written = json.loads(text)
-    except ValueError:
+        # Else somebody changed the object since then.
+        return written if storable(written) == stored else stored
+    except (ValueError, RecursionError):  # nor did we write this text
         return stored
-    return written if written == stored else stored  # somebody changed the object since then
 
 
 def _comes_back(value: Any) -> bool:

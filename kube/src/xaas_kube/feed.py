@@ -142,7 +142,7 @@ class ChangeFeed:
         elif cursor.at - SLACK < self.floor:
             return None
         else:
-            start = self._since(cursor.at - SLACK if cursor.kind != "l" else cursor.at)
+            start = self._since(cursor.at - SLACK)
         found: list[Logged] = []
         for position in range(start, len(self._entries)):
             entry = self._entries[position]

@@ -295,14 +295,18 @@ def _container(order: LaunchOrder, settings: JobSettings, gateway: str, position
 def resources(wanted: Mapping[str, Any], *, first: bool) -> Json:
     """A container's resources. Steps run one after the other, but their containers stand side by
     side: the first one requests for all, and each has the limits."""
-    limits = {name: str(held) for name, held in (wanted.get("limits") or {}).items()}
-    requests = {name: str(held) for name, held in (wanted.get("requests") or {}).items()}
+    limits, requests = _amounts(wanted, "limits"), _amounts(wanted, "requests")
     if not first:
         limits = {name: held for name, held in limits.items() if name in SHARED}
         # Said in so many words: what isn't requested would be as much as the limit.
         requests = dict.fromkeys(SHARED & (limits.keys() | requests.keys()), "0")
     shown = {"limits": limits, "requests": requests}
     return {key: dict(sorted(held.items())) for key, held in shown.items() if held}
+
+
+def _amounts(wanted: Mapping[str, Any], section: str) -> dict[str, str]:
+    amounts = wanted.get(section) or {}
+    return {name: str(held) for name, held in amounts.items() if held is not None}
 
 
 def _secrets(order: LaunchOrder) -> list[Json]:

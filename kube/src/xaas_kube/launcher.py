@@ -20,7 +20,7 @@ from xaas_core.engine.facts import Key, Phase, Sighting
 from xaas_core.engine.states import Reason
 from xaas_core.ports import LaunchOrder, NotFound, RunnerKey, Unavailable
 from xaas_kube.client import ApiError, Json, KubeClient, Unreachable
-from xaas_kube.errors import translated
+from xaas_kube.errors import is_too_large, translated
 from xaas_kube.explanations import Explanations
 from xaas_kube.informer import Informer
 from xaas_kube.jobs import JobSettings, belongs, job, job_name, pod_marks, runner_of
@@ -258,7 +258,7 @@ class JobLauncher:
 
     def _not_made(self, runner: RunnerKey, error: ApiError) -> None:
         """Raises Unavailable for what may pass and says nothing of this Job."""
-        if error.code in (400, 422):
+        if error.code in (400, 413, 422) or is_too_large(error):
             self._refused[runner] = error.message
             self._changed(runner.run)
         elif error.code in (403, 404):  # a quota that is used up; a namespace that is being deleted

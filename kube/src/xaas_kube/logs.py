@@ -42,11 +42,12 @@ class PodLogs:
         What a step has just written arrives a moment later at its node: of one that has ended the log
         is followed until its container has ended, too.
         """
-        run = self._store.where(runner.run)
-        if run is None:
+        place = self._store.place(runner.run)
+        if place is None:
             return
-        name = await self._pod(run.namespace, runner)
-        path = pods(run.namespace, name, "log")
+        namespace, _ = place
+        name = await self._pod(namespace, runner)
+        path = pods(namespace, name, "log")
         wanted: Params = {"container": f"step-{step}", "follow": ended}
         skipped = 0
         try:

@@ -23,6 +23,7 @@ from xaas_core.engine.plan import Plan
 from xaas_core.engine.records import TaskRecord
 from xaas_core.models.objects import Definition, DefinitionSpec, Run
 from xaas_core.models.pipeline_run import PipelineRunSpec, Target
+from xaas_core.operations import check_over
 from xaas_core.ports import (
     AlreadyExists,
     Clock,
@@ -37,11 +38,12 @@ from xaas_core.ports import (
     Query,
     Stored,
     Touch,
+    Unavailable,
     Writes,
 )
 from xaas_core.touches import Broadcast
 from xaas_kube import definition_objects, run_objects, times
-from xaas_kube.client import KubeClient
+from xaas_kube.client import Json, KubeClient
 from xaas_kube.commits import Commits, CommitTargets
 from xaas_kube.definition_store import DefinitionIndex, DefinitionStore
 from xaas_kube.errors import translated
@@ -252,17 +254,30 @@ class KubernetesStore:
             }
             with contextlib.suppress(Conflict):
                 return run_objects.read(await self._runs.patch(uid, patch))
-        raise Conflict(f"the run {uid} is written again and again by others")
+        raise Unavailable(f"the run {uid} is written again and again by others")
 
     async def suspend(self, uid: str, suspend: bool) -> Run:
         """See the port."""
         return run_objects.read(await self._runs.patch(uid, {"spec": {"suspend": suspend}}))
 
-    async def mark_deleting(self, uid: str) -> Run:
+    async def mark_deleting(self, uid: str, *, only_over: bool = False) -> Run:
         """See the port."""
-        item = await self._runs.read(uid)
+        for _ in range(TRIES):
+            item = await self._runs.read(uid)
+            guard = {"uid": uid}
+            if only_over:
+                run = run_objects.read(item)
+                check_over(run.status.summary.state, run.pending_request)
+                guard["resourceVersion"] = item["metadata"]["resourceVersion"]
+            with contextlib.suppress(Conflict):
+                return await self._delete(item, guard)
+        raise Unavailable(f"the run {uid} is written again and again by others")
+
+    async def _delete(self, item: Json, guard: Json) -> Run:
+        """Delete a run's object. Raises Conflict, NotFound."""
         meta = item["metadata"]
-        options = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
+        uid = meta["uid"]
+        options = {"preconditions": guard, "propagationPolicy": "Background"}
         with translated(f"run {uid!r}"):
             answer = await self._client.delete(
                 path(Resource.RUNS, meta["namespace"], meta["name"]), options

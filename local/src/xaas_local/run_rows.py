@@ -16,6 +16,7 @@ from xaas_core.engine.records import TaskRecord
 from xaas_core.engine.states import Reason, RunState, Side, TaskState
 from xaas_core.models.objects import Meta, Run, RunStatus
 from xaas_core.models.pipeline_run import PipelineRunSpec, Target
+from xaas_core.operations import check_over
 from xaas_core.ports import (
     Idempotency,
     Kind,
@@ -148,11 +149,18 @@ def request(connection: Connection, uid: str, asked: Request) -> None:
     row = find(connection, uid)
     if not _note(connection, row, asked):
         return
-    reply = STATUS.decode(row.status).reply
-    newest = REQUEST.decode(row.request) if row.request is not None else None
-    if newest is not None and (reply is None or reply.id != newest.id):
-        raise OperationPending(f"{newest.operation} of run {uid} still waits for its answer")
+    waiting = _waiting(row)
+    if waiting is not None:
+        raise OperationPending(f"{waiting.operation} of run {uid} still waits for its answer")
     update_run(connection, row, request=REQUEST.encode(asked), live=True)
+
+
+def _waiting(row: AnyRow) -> Request | None:
+    """The operation that waits for its answer."""
+    if row.request is None:
+        return None
+    newest, reply = REQUEST.decode(row.request), STATUS.decode(row.status).reply
+    return None if reply is not None and reply.id == newest.id else newest
 
 
 def _note(connection: Connection, row: AnyRow, asked: Request) -> bool:
@@ -171,9 +179,11 @@ def suspend(connection: Connection, uid: str, wanted: bool) -> None:
     update_run(connection, row, suspend=wanted, spec=_compact(written))
 
 
-def mark_deleting(connection: Connection, uid: str) -> None:
-    """Raises NotFound."""
+def mark_deleting(connection: Connection, uid: str, *, only_over: bool) -> None:
+    """Raises NotFound, NotOver."""
     row = find(connection, uid)
+    if only_over:
+        check_over(STATUS.decode(row.status).summary.state, _waiting(row))
     if not row.deleting:
         update_run(connection, row, deleting=True, live=True)
 

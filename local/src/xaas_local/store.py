@@ -188,9 +188,10 @@ class SqliteStore:
         """See the port."""
         return await self._change(uid, lambda tx: run_rows.suspend(tx, uid, suspend))
 
-    async def mark_deleting(self, uid: str) -> Run:
+    async def mark_deleting(self, uid: str, *, only_over: bool = False) -> Run:
         """See the port."""
-        return await self._change(uid, lambda tx: run_rows.mark_deleting(tx, uid))
+        mark = partial(run_rows.mark_deleting, uid=uid, only_over=only_over)
+        return await self._change(uid, mark)
 
     async def retire_run(self, run: Run) -> None:
         """See the port. A row that isn't live costs nothing by itself."""

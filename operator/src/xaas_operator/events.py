@@ -106,7 +106,7 @@ def _event(
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {
-            "name": f"{run[:200]}.{event_id(logged.run, logged.sequence)[:18]}",
+            "name": f"{run[:200].rstrip('-.')}.{event_id(logged.run, logged.sequence)[:18]}",
             "namespace": namespace,
         },
         "involvedObject": {

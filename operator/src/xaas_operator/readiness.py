@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from xaas_core.admission import Admission, Refused
 from xaas_core.clock import SystemClock
-from xaas_core.models.objects import DefinitionSpec
 from xaas_core.models.pipeline import PipelineSpec
 from xaas_core.ports import Conflict, Kind, NotFound, StoreError, Unavailable
 from xaas_core.queue import KeyedQueue
@@ -101,19 +100,21 @@ class Readiness:
             return "Invalid", str(error)
         except Refused as refused:
             return "Invalid", str(refused)
-        missing = await self._missing(namespace, spec)
-        if missing:
-            return "DefinitionMissing", missing
-        return "", ""
+        return self._lacks(namespace, spec) if isinstance(spec, PipelineSpec) else ("", "")
 
-    async def _missing(self, namespace: str, spec: DefinitionSpec) -> str:
-        if not isinstance(spec, PipelineSpec):
-            return ""
-        told: dict[str, None] = {}
+    def _lacks(self, namespace: str, spec: PipelineSpec) -> tuple[str, str]:
+        """What of a pipeline's tasks can't be used, as `_problem`."""
+        missing, invalid = [], []
         for task in spec.tasks:
-            if not self._index(Kind.TASK).claims(namespace, task.name):
-                told[f"task {task.ref!r} needs the PipelineTask {task.name!r}"] = None
-        return "; ".join(told) + (", which isn't there" if told else "")
+            needs = f"task {task.ref!r} needs the PipelineTask {task.name!r}"
+            claims = self._index(Kind.TASK).claims(namespace, task.name)
+            if not claims:
+                missing.append(needs)
+            elif wrong := _wrong(claims[0]):
+                invalid.append(f"{needs}, which can't be used: {wrong}")
+        if missing:
+            return "DefinitionMissing", "; ".join(missing) + ", which isn't there"
+        return ("DefinitionInvalid", "; ".join(invalid)) if invalid else ("", "")
 
     async def _write(self, where: str, item: Json, ready: Json) -> None:
         status: dict[str, Any] = item.get("status") or {}
@@ -130,6 +131,13 @@ class Readiness:
             log.warning("%s can't be looked at yet: %s", key, error)
         else:
             log.error("%s can't be looked at, trying again", key, exc_info=error)
+
+
+def _wrong(item: Json) -> str:
+    """Why a definition can't be used, as its condition says; empty if it doesn't, or not yet."""
+    conditions = (item.get("status") or {}).get("conditions") or ()
+    ready = next((each for each in conditions if each["type"] == "Ready"), None)
+    return str(ready["message"]) if ready is not None and ready["status"] == "False" else ""
 
 
 def _key(kind: Kind, item: Json) -> str:

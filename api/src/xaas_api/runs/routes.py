@@ -10,14 +10,14 @@ from starlette.responses import Response
 
 from xaas_api import bodies
 from xaas_api.answers import answer, encode
-from xaas_api.errors import ApiError, ProblemType, invalid_at
+from xaas_api.errors import ProblemType, invalid_at
 from xaas_api.openapi import WITH_BODY, body, gives, problems
 from xaas_api.queries import Flag, IdempotencyKey, InNamespace, RunList, RunPath
 from xaas_api.runs import schemas
 from xaas_api.runs.views import run_view
 from xaas_api.services import Services
 from xaas_core.engine.facts import Request as OperationRequest
-from xaas_core.engine.states import OVER, Operation
+from xaas_core.engine.states import Operation
 from xaas_core.models.objects import Run
 from xaas_core.models.pipeline_run import Target
 from xaas_core.operations import Undecided, operate, wait_for, wait_planned
@@ -126,16 +126,9 @@ class Runs:
         if query.force:
             run = await self._store.mark_deleting(instance_id)
             return answer(run_view(run), HTTPStatus.ACCEPTED)
-        state = run.status.summary.state
-        if state not in OVER:
-            text = (
-                f"the run is {state}; cancel it first, or delete it with ?force=true, "
-                "which undoes nothing"
-            )
-            raise ApiError(ProblemType.RUN_NOT_OVER, text)
+        await self._store.mark_deleting(instance_id, only_over=True)
         try:
             # The reconciler removes it, with its logs.
-            await self._store.mark_deleting(instance_id)
             await wait_for(self._store, instance_id, lambda _: False, DECIDE_WITHIN)
         except NotFound:
             return Response(status_code=HTTPStatus.NO_CONTENT)
@@ -158,7 +151,7 @@ def add_routes(router: APIRouter, services: Services) -> None:
     changed = gives("The run after the decision", schemas.PipelineRun, example)
     created = gives("The run", schemas.PipelineRun, example, {"Location": "Its path."})
     page = gives("A page", schemas.PipelineRunPage, {"items": [example], "continue": None})
-    missing, busy = ProblemType.NOT_FOUND, ProblemType.OPERATION_PENDING
+    missing = ProblemType.NOT_FOUND
     written = {"name": "deploy", "parameters": {"vlan": 12}}
 
     def add(path: str, method: str, endpoint: Any, status: int, **docs: Any) -> None:
@@ -201,9 +194,7 @@ def add_routes(router: APIRouter, services: Services) -> None:
             },
         ),
         responses={202: changed}
-        | problems(
-            *WITH_BODY, missing, busy, ProblemType.OPERATION_NOT_ALLOWED, ProblemType.UNDECIDED
-        ),
+        | problems(*WITH_BODY, missing, ProblemType.OPERATION_NOT_ALLOWED, ProblemType.UNDECIDED),
     )
     add(
         one,

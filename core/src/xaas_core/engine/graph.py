@@ -75,20 +75,42 @@ class Graph:
                     heapq.heappush(ready, rank[dependant])
         return tuple(placed)
 
-    @cached_property
-    def ancestors(self) -> dict[str, frozenset[str]]:
-        """For each ref all it depends on, directly or not."""
-        found: dict[str, frozenset[str]] = {}
-        for ref in self.order:
-            needs = self.dependencies[ref]
-            found[ref] = frozenset(needs).union(*(found[needed] for needed in needs))
-        return found
+    def ancestors(self, ref: str) -> set[str]:
+        """All that `ref` depends on, directly or not."""
+        return self._refs(self._above[ref])
+
+    def descendants(self, ref: str) -> set[str]:
+        """All that depends on `ref`, directly or not."""
+        return self._refs(self._below[ref])
+
+    def depends(self, ref: str, on: str) -> bool:
+        """Whether `ref` depends on `on`, directly or not."""
+        return bool(self._above[ref] >> self._places[on] & 1)
+
+    # Sets as bits of a number, by place in the order: as sets of refs, thousands of tasks would take
+    # gigabytes, for each knows nearly all.
 
     @cached_property
-    def descendants(self) -> dict[str, frozenset[str]]:
-        """For each ref all that depends on it, directly or not."""
-        found: dict[str, frozenset[str]] = {}
-        for ref in reversed(self.order):
-            users = self.dependants[ref]
-            found[ref] = frozenset(users).union(*(found[user] for user in users))
+    def _places(self) -> dict[str, int]:
+        return {ref: place for place, ref in enumerate(self.order)}
+
+    @cached_property
+    def _above(self) -> dict[str, int]:
+        return self._reached(self.order, self.dependencies)
+
+    @cached_property
+    def _below(self) -> dict[str, int]:
+        return self._reached(tuple(reversed(self.order)), self.dependants)
+
+    def _reached(self, order: Sequence[str], edges: Mapping[str, Sequence[str]]) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for ref in order:
+            reached = 0
+            for other in edges[ref]:
+                reached |= found[other] | 1 << self._places[other]
+            found[ref] = reached
         return found
+
+    def _refs(self, reached: int) -> set[str]:
+        bits = reversed(f"{reached:b}")
+        return {ref for ref, bit in zip(self.order, bits, strict=False) if bit == "1"}

@@ -123,7 +123,7 @@ class Inputs:
 
     def deltas(self, ref: str) -> Iterator[tuple[str, Delta]]:
         """The deltas of the ancestors of `ref`, in the order of the pipeline."""
-        wanted = self.graph.ancestors[ref]
+        wanted = self.graph.ancestors(ref)
         for other in self.graph.order:
             # A task that recovery skipped has a record of before, which no longer counts.
             if other in wanted and self.history.do(other).state is TaskState.SUCCEEDED:
@@ -138,10 +138,11 @@ class Inputs:
     def _of_undo(self, ref: str) -> dict[str, Any]:
         params = self._of_do(ref)
         apply(params, _last_delta(self.records.get((ref, Side.DO))))
+        users = self.graph.descendants(ref)
         for other in reversed(self.graph.order):
             # The record of an undo from before a recovery is still there, but no longer counts.
             undone = self.history.undo(other).state is TaskState.SUCCEEDED
-            if other in self.graph.descendants[ref] and undone:
+            if other in users and undone:
                 apply(params, _last_delta(self.records.get((other, Side.UNDO))))
         return params
 
@@ -155,22 +156,23 @@ def _last_delta(record: TaskRecord | None) -> Delta:
 def conflicts(graph: Graph, deltas: Iterable[tuple[str, Delta]]) -> list[Conflict]:
     """Where tasks that don't follow from each other set the same path, or one above it.
 
-    `deltas` are pairs of ref and delta in the order of the pipeline.
+    Or one sets what the other deletes; of two that delete nothing depends on the order. `deltas` are
+    pairs of ref and delta in the order of the pipeline.
     """
     found: dict[tuple[Path, tuple[str, str]], Conflict] = {}
-    written: dict[Path, list[str]] = {}  # who set exactly this path
-    beneath: dict[Path, list[str]] = {}  # who set a path below this one
+    written: dict[Path, list[tuple[str, bool]]] = {}  # who changed exactly this path; sets it?
+    beneath: dict[Path, list[tuple[str, bool]]] = {}  # who changed a path below this one
     for ref, delta in deltas:
-        related = graph.ancestors[ref]
-        paths = [tuple(change["path"]) for change in delta if change["op"] != "order"]
-        for path in paths:
+        changes = [(tuple(c["path"]), c["op"] == "set") for c in delta if c["op"] != "order"]
+        for path, sets in changes:
             above = [(path[:i], written.get(path[:i], ())) for i in range(1, len(path) + 1)]
-            for shown, refs in (*above, (path, beneath.get(path, ()))):
-                for other in refs:
-                    if other != ref and other not in related:
+            for shown, others in (*above, (path, beneath.get(path, ()))):
+                for other, other_sets in others:
+                    matters = (sets or other_sets) and other != ref
+                    if matters and not graph.depends(ref, other):
                         found.setdefault((shown, (other, ref)), Conflict(shown, (other, ref)))
-        for path in paths:
-            written.setdefault(path, []).append(ref)
+        for path, sets in changes:
+            written.setdefault(path, []).append((ref, sets))
             for i in range(1, len(path)):
-                beneath.setdefault(path[:i], []).append(ref)
+                beneath.setdefault(path[:i], []).append((ref, sets))
     return list(found.values())

@@ -10,6 +10,12 @@ from typing import Any
 
 from xaas_core.engine.states import Reason, Side
 
+WHOLE = 10
+"""Attempts before the newest one that are kept whole, but for their deltas."""
+
+OUTLINED = 200
+"""Characters that are kept of why an older one failed."""
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -108,6 +114,18 @@ class Attempt:
             return self
         return replace(self, steps=tuple(replace(step, delta=()) for step in self.steps))
 
+    def outlined(self) -> "Attempt":
+        """This attempt with what still counts of it long after: which steps began, when each ended,
+        and in short why it failed."""
+        steps = tuple(replace(step, nonce="", delta=(), failure=None) for step in self.steps)
+        failure = self.failure
+        if failure is not None:
+            message = failure.message
+            if len(message) > OUTLINED:
+                message = message[:OUTLINED] + " …"
+            failure = replace(failure, message=message, traceback=())
+        return replace(self, steps=steps, failure=failure, trouble="")
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -139,12 +157,14 @@ class TaskRecord:
     def with_last(self, attempt: Attempt) -> "TaskRecord":
         """This record with its newest attempt replaced.
 
-        Once that has begun, what those before it changed doesn't count any more. It is dropped: kept,
-        the attempts together would soon take more room than a store has for one record.
+        Once that has begun, what those before it changed doesn't count any more, and of those long
+        before only an outline is kept: a thousand of them whole would take more room than a store
+        has for one record.
         """
         before = self.attempts[:-1]
         if attempt.begun:
-            before = tuple(each.without_delta() for each in before)
+            whole = [each.without_delta() for each in before[-WHOLE:]]
+            before = (*(each.outlined() for each in before[:-WHOLE]), *whole)
         return replace(self, attempts=(*before, attempt))
 
     def current(self, round_: int) -> Attempt | None:

@@ -10,7 +10,14 @@ from typing import Any, Final
 import yaml
 from pydantic import BaseModel
 
-from xaas_core.models.crd_rules import NEW_ID, ONE_OPERATION, SAME_NAME, Rule, immutable
+from xaas_core.models.crd_rules import (
+    ANSWERED_ID,
+    NEW_ID,
+    ONE_OPERATION,
+    SAME_NAME,
+    Rule,
+    immutable,
+)
 from xaas_core.models.pipeline import PipelineSpec
 from xaas_core.models.pipeline_run import PipelineRunManifest
 from xaas_core.models.pipeline_task import PipelineTaskSpec
@@ -130,7 +137,7 @@ RUN: Final = CustomKind(
         _AGE,
     ),
     selectable=(".spec.name", ".status.state"),
-    rules=(ONE_OPERATION,),
+    rules=(ANSWERED_ID, ONE_OPERATION),
     spec_rules=(NEW_ID,),
     frozen="of a run only suspend and operation can be; create another run",
     mutable=("suspend", "operation"),

@@ -70,6 +70,17 @@ NEW_ID: Final[Rule] = {
 }
 """Of a run's spec: an operation is carried out once per id, so the old id would be ignored."""
 
+ANSWERED_ID: Final[Rule] = {
+    "rule": (
+        "!has(self.spec.operation) || !has(self.status) || !has(self.status.operation)"
+        " || self.status.operation.id != self.spec.operation.id"
+        " || self.status.operation.name == self.spec.operation.name"
+    ),
+    "fieldPath": ".spec.operation.id",
+    **_forbidden("another operation needs another id"),
+}
+"""Of a run: the same, of the operation that was answered last and taken out of the spec since."""
+
 ONE_OPERATION: Final[Rule] = {
     "rule": (
         "!has(oldSelf.spec.operation)"

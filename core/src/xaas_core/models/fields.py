@@ -13,6 +13,7 @@ from xaas_core.models.quantities import quantity
 _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
 _UNITS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
 _DEEPEST: Final = 100  # scripts may nest deeper than this; an API server reads no deeper
+_RESOURCES: Final = ("cpu", "memory", "ephemeral-storage")
 _MAX_DURATION: Final = 10 * 365 * 24 * 3_600_000
 
 
@@ -86,26 +87,32 @@ def _size(value: dict[str, Any]) -> int:
 
 
 def check_resources(value: dict[str, Any]) -> dict[str, Any]:
-    if (length := _size(value)) > MAX_BYTES:
-        raise ValueError(f"resources take {length} bytes as JSON; at most {MAX_BYTES} are allowed")
-    check_json(value, "resources", _DEEPEST, integer_bits=64)
-    for section in ("limits", "requests"):
-        amounts = value.get(section)
+    for section, amounts in value.items():
+        if section not in ("limits", "requests"):
+            raise ValueError(f"resources has no {section!r}; it may have limits and requests")
         if amounts is not None and not isinstance(amounts, dict):
             raise ValueError(f"resources.{section} is no object")
-        for name in ("cpu", "memory"):
-            _check_amount(f"resources.{section}.{name}", (amounts or {}).get(name))
+        for name, amount in (amounts or {}).items():
+            _check_amount(section, name, amount)
     return value
 
 
-def _check_amount(place: str, amount: Any) -> None:
+def _check_amount(section: str, name: str, amount: Any) -> None:
+    _text(name)
+    # As in Kubernetes: of its own resources it knows the names, those of others have a domain.
+    if "/" not in name and name not in _RESOURCES and not name.startswith("hugepages-"):
+        known = ", ".join(_RESOURCES)
+        raise ValueError(
+            f"resources.{section} has no {name[:100]!r}; it may have {known}, and names with a domain"
+        )
     if amount is None:
         return
+    place = f"resources.{section}.{name}"
     try:
         found = quantity(amount)
     except ValueError as error:
         raise ValueError(f"{place}: {error}") from None
-    if found <= 0:
+    if found <= 0 and name in ("cpu", "memory"):
         raise ValueError(f"{place} must be more than 0")
 
 
@@ -126,4 +133,4 @@ Parameters = Annotated[dict[str, Any], AfterValidator(_parameters)]
 """A JSON object of at most 1 MiB."""
 
 Resources = Annotated[dict[str, Any], AfterValidator(check_resources)]
-"""A JSON object, as in a Kubernetes container."""
+"""`limits` and `requests`, as in a Kubernetes container."""

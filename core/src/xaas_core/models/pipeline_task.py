@@ -19,7 +19,7 @@ class StepSpec(Spec):
 class RetriesSpec(Spec):
     """When a failed attempt is tried again."""
 
-    limit: Annotated[int, Field(ge=0, le=10_000)] = 0
+    limit: Annotated[int, Field(ge=0, le=1000)] = 0
     """Attempts after the first; afresh after a recovery."""
     delay: Duration = "0s"
     """Time before the first retry."""

@@ -61,12 +61,17 @@ _NAME: Final = {
     "pattern": rf"^{_END}([^\x00-\x1f\x7f]*{_END})?$",
     "not": {"enum": [".", ".."]},
 }
-_AMOUNTS: Final = {"type": "object", "additionalProperties": True, "nullable": True}
+_AMOUNTS: Final = {
+    "type": "object",
+    "additionalProperties": {"x-kubernetes-int-or-string": True, "nullable": True},
+    "nullable": True,
+}
 _RESOURCES: Final = {
+    "additionalProperties": False,
     "properties": {
         "limits": {**_AMOUNTS, "description": "The most that it gets: `cpu` and `memory`."},
         "requests": {**_AMOUNTS, "description": "What it surely gets: `cpu` and `memory`."},
-    }
+    },
 }
 
 _REFUSED_BY: Final[Mapping[Callable[..., Any], Schema]] = {
@@ -115,11 +120,12 @@ class _Flattening:
             raise TypeError(f"{place}: a structural schema has no {unknown[0]!r}")
         described = self._description(schema)
         made: Schema = {"description": described} if described else {}
-        made["type"] = schema.get("type")
+        if "x-kubernetes-int-or-string" not in schema:
+            made["type"] = schema.get("type")
         made |= {key: value for key, value in schema.items() if _is_kept(key) and key not in made}
         if "const" in schema:
             made["enum"] = [schema["const"]]
-        match made["type"]:
+        match made.get("type"):
             case "object":
                 made |= self._object(schema, place)
             case "array":
@@ -128,6 +134,8 @@ class _Flattening:
             case "integer":
                 made["format"] = "int64"  # without it, clients in other languages take 32 bits
             case "boolean" | "number" | "string":
+                pass
+            case None if "x-kubernetes-int-or-string" in made:
                 pass
             case other:
                 raise TypeError(f"{place}: a structural schema can't be of type {other!r}")
@@ -153,7 +161,8 @@ class _Flattening:
             # by half (it misses that a key took the place of another).
             made |= _PRESERVED if fields else {"additionalProperties": _ANYTHING}
         elif more is not False:
-            raise TypeError(f"{place}: a map of typed values isn't needed so far")
+            made["x-kubernetes-map-type"] = "atomic"
+            made["additionalProperties"] = self.flat(more, f"{place}{{}}")
         if fields:
             made["properties"] = {
                 name: self.flat(field, f"{place}.{name}") for name, field in fields.items()

@@ -20,6 +20,7 @@ from xaas_core.engine.records import TaskRecord
 from xaas_core.engine.states import OVER
 from xaas_core.models.objects import Definition, DefinitionSpec, Meta, Run, RunStatus
 from xaas_core.models.pipeline_run import PipelineRunSpec, Target
+from xaas_core.operations import check_over
 from xaas_core.ports import (
     AlreadyExists,
     Clock,
@@ -207,9 +208,12 @@ class MemoryStore:
         row.spec = row.spec.model_copy(update={"suspend": suspend})
         return self._wrote_spec(row)
 
-    async def mark_deleting(self, uid: str) -> Run:
+    async def mark_deleting(self, uid: str, *, only_over: bool = False) -> Run:
         """See `ports.Store`."""
         row = self._row(uid)
+        if only_over:
+            run = row.run(history=False)
+            check_over(run.status.summary.state, run.pending_request)
         row.meta = replace(row.meta, deleting=True)
         return self._wrote_spec(row)
 

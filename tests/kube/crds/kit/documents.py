@@ -35,7 +35,7 @@ FULL_TASK: Final[Json] = TASK | {
     "gracePeriod": "100ms",
     "retries": {"limit": 3, "delay": "1s", "factor": 2, "maxDelay": "1m"},
     "image": "registry.example/runner:1",
-    "resources": {"limits": {"memory": "512Mi", "cpu": 0.5}, "requests": {"cpu": "10m"}},
+    "resources": {"limits": {"memory": "512Mi", "cpu": 2}, "requests": {"cpu": "10m"}},
     "secrets": [{"name": "token", "secret": "device", "key": "token"}],
     "allowedImports": ["numpy"],
 }
