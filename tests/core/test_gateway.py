@@ -378,6 +378,18 @@ for _ in range(250):
         {"delta": [{"op": "order", "path": [], "keys": [1]}]},
         {"delta": [{"op": "move", "path": ["a"]}]},
         {"delta": [put("a", value=1), None]},
+        {"delta": [{"op": ["set"], "path": ["a"], "value": 1}]},
+        {"delta": [{"op": "sets"}]},
+        {"delta": [{"op": "sets", "values": [1]}]},
+        {"delta": [{"op": "sets", "keys": {"a": None}}]},
+        {"delta": [{"op": "sets", "values": {"a": {"\ud800": 1}}}]},
+        {"delta": [{"op": "sets", "values": {"a": {"b": "\udfff"}}}]},
+        {"delta": [{"op": "sets", "values": {"a": float("nan")}}]},
+        {"delta": [{"op": "sets", "values": {"a": DEEP}}]},
+        {"delta": [{"op": "deletes", "values": {"a": None}}]},
+        {"delta": [{"op": "deletes", "keys": ["a"]}]},
+        {"delta": [{"op": "deletes", "keys": {"a": {"b": 1}}}]},
+        {"delta": [{"op": "deletes", "keys": {"a": {}}}]},
         {"outcome": "failed", "error": {"type": "E"}},
         {"outcome": "failed", "error": {"type": 1, "message": "m"}},
         {"outcome": "failed", "error": {"type": "E", "message": "\ud800"}},
@@ -411,3 +423,54 @@ async def test_integers_of_any_size_pass(bench: Bench) -> None:
     await bench.start(task_spec("a"), task_spec("b"), edges={"b": "a"})
     await bench.work("a", put("x", value=10**20_000))
     assert (await bench.begin("b"))["params"] == {"x": 10**20_000}
+
+
+async def test_bundled_changes_are_kept_one_by_one(bench: Bench) -> None:
+    await bench.start(task_spec("a"))
+    await bench.begin("a")
+    values = {"x": {"a": {"b": 1.0, "c": {}}, "d": [{"e": {"f": 1}}]}, "z": None}
+    order = {"op": "order", "path": [], "keys": ["z", "x"]}
+    delta = [
+        {"op": "deletes", "keys": {"p": {"q": None, "r": {"s": None}}, "t": None}},
+        {"op": "sets", "values": values},
+        order,
+    ]
+    await bench.finish("a", delta=delta)
+    gone = [["p", "q"], ["p", "r", "s"], ["t"]]
+    assert (await bench.record("a")).attempts[0].steps[0].delta == (
+        *({"op": "delete", "path": path} for path in gone),
+        put("x", "a", "b", value=1.0),
+        put("x", "a", "c", value={}),
+        put("x", "d", value=[{"e": {"f": 1}}]),
+        put("z", value=None),
+        order,
+    )
+
+
+@pytest.mark.parametrize("leaves", [100, 5_000])
+async def test_what_a_bundle_unfolds_into_is_bounded(bench: Bench, leaves: int) -> None:
+    """5,000 small values 100 levels down are a small message, and half a gigabyte of paths."""
+    values: dict[str, Any] = {str(i): 0 for i in range(leaves)}
+    for _ in range(100):
+        values = {"k" * 1000: values}
+    await bench.start(task_spec("a"))
+    await bench.begin("a")
+    await bench.finish("a", delta=[{"op": "sets", "values": values}])
+    step = (await bench.record("a")).attempts[0].steps[0]
+    assert step.succeeded is (leaves == 100)
+    assert len(step.delta) == (leaves if leaves == 100 else 0)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"m": {str(i): 0 for i in range(80_000)}},
+        {"sites": {"a": {f"ge-0/0/{i}": {"vlan": i, "up": True} for i in range(18_000)}}},
+    ],
+)
+async def test_edits_of_a_mebibyte_pass(bench: Bench, params: dict[str, Any]) -> None:
+    await bench.start(task_spec("a"), task_spec("b"), edges={"b": "a"})
+    bundle: Any = {"op": "sets", "values": params}
+    await bench.work("a", bundle)
+    answer = await bench.begin("b")
+    assert encode(answer["params"]) == encode(params)

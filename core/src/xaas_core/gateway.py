@@ -9,7 +9,7 @@ An outcome is recorded once: by the runner's own report, or by the reconciler wh
 surely gone. Whichever is written first holds; the other finds it and gives up.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, TypeGuard
@@ -28,11 +28,13 @@ from xaas_core.models.objects import Run
 from xaas_core.operations import until
 from xaas_core.ports import Clock, Conflict, NotFound, RunnerKey, Store, Stored, TooLarge
 from xaas_runner.contract import (
+    MAX_DELTA_WEIGHT,
     BeginAnswer,
     BeginCall,
     Context,
     FinishAnswer,
     FinishCall,
+    weight,
 )
 
 CLOCK_SLACK = 250
@@ -47,6 +49,9 @@ STOPPED = {"Timeout": Reason.TIMEOUT, "CpuLimit": Reason.CPU_LIMIT}
 
 LAST_LINE = 2**31 - 1
 """Largest number of a line that is believed."""
+
+BUNDLES = {"sets": ("set", "values"), "deletes": ("delete", "keys")}
+"""Bundled changes: what each of them is, and the field that holds them."""
 
 OVER = "this attempt is over"
 NOT_BEGUN = "this process didn't begin that step"
@@ -360,21 +365,54 @@ def _recorded(attempt: Attempt, step: int) -> FinishAnswer:
 
 def _read_delta(raw: Sequence[Any]) -> tuple[dict[str, Any], ...]:
     """A runner's delta, read with suspicion: its process ran a user's script. Raises ValueError."""
-    return tuple(_read_change(change, f"delta[{index}]") for index, change in enumerate(raw))
+    delta: list[dict[str, Any]] = []
+    total = 0
+    for index, change in enumerate(raw):
+        for op in _read_change(change, f"delta[{index}]"):
+            # What a small bundle unfolds into is bounded while it does.
+            total += weight(op["path"])
+            if total > MAX_DELTA_WEIGHT:
+                raise ValueError("the delta makes more and deeper changes than can be kept")
+            delta.append(op)
+    return tuple(delta)
 
 
-def _read_change(change: Any, place: str) -> dict[str, Any]:
-    op, path = (change.get("op"), change.get("path")) if isinstance(change, dict) else (None, None)
+def _read_change(change: Any, place: str) -> Iterator[dict[str, Any]]:
+    """The changes that one of a delta stands for: itself, or those that it bundles."""
+    fields = change if isinstance(change, dict) else {}
+    op, path = fields.get("op"), fields.get("path")
+    if isinstance(op, str) and op in BUNDLES:
+        kind, name = BUNDLES[op]
+        tree = fields.get(name)
+        if not isinstance(tree, dict):
+            raise ValueError(f"{place} has no usable {name}")
+        check_json(tree, f"{place}'s {name}", DEEPEST)
+        yield from _unbundled(kind, tree, ())
+        return
     if not _is_texts(path) or len(path) > DEEPEST or (not path and op != "order"):
         raise ValueError(f"{place} has no usable path")
-    if op == "set" and "value" in change:
-        check_json(change["value"], f"{place}'s value", DEEPEST - len(path))
-        return {"op": "set", "path": path, "value": change["value"]}
-    if op == "delete":
-        return {"op": "delete", "path": path}
-    if op == "order" and _is_texts(change.get("keys")):
-        return {"op": "order", "path": path, "keys": change["keys"]}
-    raise ValueError(f"{place} is none of set, delete and order")
+    if op == "set" and "value" in fields:
+        check_json(fields["value"], f"{place}'s value", DEEPEST - len(path))
+        yield {"op": "set", "path": path, "value": fields["value"]}
+    elif op == "delete":
+        yield {"op": "delete", "path": path}
+    elif op == "order" and _is_texts(fields.get("keys")):
+        yield {"op": "order", "path": path, "keys": fields["keys"]}
+    else:
+        raise ValueError(f"{place} is none of set, delete and order")
+
+
+def _unbundled(op: str, tree: dict[str, Any], path: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    for key, value in tree.items():
+        here = (*path, key)
+        if isinstance(value, dict) and value:
+            yield from _unbundled(op, value, here)
+        elif op == "set":
+            yield {"op": op, "path": [*here], "value": value}
+        elif value is None:
+            yield {"op": op, "path": [*here]}
+        else:
+            raise ValueError("a bundle of deletes holds a value")
 
 
 def _is_texts(value: Any) -> TypeGuard[list[str]]:

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from xaas_runner.sandbox import expose
+from xaas_runner.sandbox import Handle, expose
 from xaas_runner.script_objects import Error
 from xaas_runner.threads import in_thread, start
 
@@ -82,7 +82,7 @@ class Response:
         return f"<response {self.code}, {len(self.body)} characters>"
 
 
-class PendingResponse:
+class PendingResponse(Handle):
     """A response that is on its way; see the module's text."""
 
     def __init__(self, request: Request) -> None:
@@ -137,7 +137,7 @@ class PendingResponse:
         return self.__result if isinstance(self.__result, Error) and not self.__seen else None
 
 
-class Callouts:
+class Callouts(Handle):
     """The `callout` of one step."""
 
     def __init__(self, *, asynchronous: bool) -> None:

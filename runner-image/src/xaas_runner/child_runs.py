@@ -17,7 +17,7 @@ from typing import Any, Final
 from xaas_runner.contract import CHILD_PATH, ChildAnswer, ChildCall
 from xaas_runner.gateway_client import GatewayClient, Refused
 from xaas_runner.params import NotJson, plain
-from xaas_runner.sandbox import expose
+from xaas_runner.sandbox import Handle, expose, keywords_are_data
 from xaas_runner.script_objects import Error
 from xaas_runner.step_log import Mask
 from xaas_runner.threads import in_thread
@@ -91,7 +91,7 @@ class Children:
                 await in_thread(lambda: time.sleep(LEAST_PAUSE_S), "child-pause")
 
 
-class PipelineRun:
+class PipelineRun(Handle):
     """One run of a pipeline."""
 
     def __init__(self, children: Children, instance_id: str) -> None:
@@ -133,7 +133,7 @@ class PipelineRun:
         return f"<PipelineRun {self.instance_id}>"
 
 
-class PipelineRuns:
+class PipelineRuns(Handle):
     """`PipelineRun` in a script."""
 
     def __init__(self, children: Children) -> None:
@@ -159,7 +159,7 @@ class PipelineRuns:
         return PipelineRun(self.__children, str(instance_id))
 
 
-class SDKRunner:
+class SDKRunner(Handle):
     """Runs PipelineTasks, each on its own: `id = await runner.<task name>(**params)`.
 
     A name that is no Python identifier: `getattr(runner, "Task-1")(**params)`.
@@ -173,6 +173,7 @@ class SDKRunner:
         if name.startswith("_"):
             raise AttributeError(name)
 
+        @keywords_are_data
         def run(**params: Any) -> Awaitable[str]:
             key = self.__children.key()
 
@@ -201,7 +202,7 @@ class SDKRunner:
         return chosen
 
 
-class SDKRunners:
+class SDKRunners(Handle):
     """`SDKRunner` in a script."""
 
     def __init__(self, children: Children) -> None:

@@ -17,6 +17,14 @@ A *delta* is the list of changes that a script made to `params`, in the order to
 
 Paths hold object keys only: a list is one value. An empty path is the whole of `params`, and occurs
 with `order` only.
+
+Written so, the paths can be many times longer than the values. A runner whose delta wouldn't fit a
+message bundles it; the gateway takes the bundles apart, and keeps the changes above:
+
+    {"op": "sets", "values": {"a": {"b": 1, "c": {}}}}    sets a.b to 1 and a.c to {}: each leaf
+    {"op": "deletes", "keys": {"a": {"b": null}}}         deletes a.b, likewise
+
+A leaf of `values` is whatever isn't an object, and an empty object; one of `keys` is null.
 """
 
 from enum import StrEnum
@@ -38,6 +46,9 @@ MAX_PARAMS_BYTES: Final = 1024 * 1024
 
 MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 """Largest body either side accepts."""
+
+MAX_DELTA_WEIGHT: Final = 16 * 1024 * 1024
+"""Most that the single changes of one step may weigh together (see `weight`)."""
 
 LAST_EXIT: Final = 10
 """Exit code of a step after which no other follows. A hint, as 0 is: `begin` decides."""
@@ -86,6 +97,19 @@ class DeltaOp(TypedDict):
     path: list[str]
     value: NotRequired[Any]
     keys: NotRequired[list[str]]
+
+
+class Bundle(TypedDict):
+    """Many changes of one kind in one, on the way to the gateway; see the module's text."""
+
+    op: Literal["sets", "deletes"]
+    values: NotRequired[dict[str, Any]]
+    keys: NotRequired[dict[str, Any]]
+
+
+def weight(path: list[str]) -> int:
+    """What the change of this path takes beside its value: bundles must not unfold without end."""
+    return 64 + sum(map(len, path))
 
 
 class Context(TypedDict):
@@ -147,7 +171,7 @@ class FinishCall(TypedDict):
     nonce: str
     outcome: Literal["succeeded", "failed"]
     elapsed_ms: int
-    delta: list[DeltaOp]
+    delta: list[DeltaOp | Bundle]
     error: ErrorInfo | None
     terminated: bool
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from xaas_runner.contract import Context
-from xaas_runner.sandbox import expose
+from xaas_runner.sandbox import Handle, expose
 from xaas_runner.step_log import StepLog
 
 _FIELDS: Final = (
@@ -41,47 +41,46 @@ class Error(Exception):
         return f"{self.reason} (code {self.code})"
 
 
-class Logger:
+class Logger(Handle):
     """Writes to the step's log. `logger.info("took %d s", seconds)` formats as `logging` does.
 
-    Of that module's keywords there is only `exc_info`, true or false: the others reach into how
-    records are made and handled, and a script that needs them shall hear of it (TypeError).
+    Of that module's keywords there is only `exc_info`: the others reach into how records are made
+    and handled, and a script that needs them shall hear of it (TypeError).
     """
 
     def __init__(self, log: StepLog) -> None:
         self.__log = log
 
-    def debug(self, message: Any, *args: Any, exc_info: bool | None = None) -> None:
+    def debug(self, message: Any, *args: Any, exc_info: Any = None) -> None:
         """Write a DEBUG record."""
         self.__write("DEBUG", message, args, exc_info)
 
-    def info(self, message: Any, *args: Any, exc_info: bool | None = None) -> None:
+    def info(self, message: Any, *args: Any, exc_info: Any = None) -> None:
         """Write an INFO record."""
         self.__write("INFO", message, args, exc_info)
 
-    def warning(self, message: Any, *args: Any, exc_info: bool | None = None) -> None:
+    def warning(self, message: Any, *args: Any, exc_info: Any = None) -> None:
         """Write a WARNING record."""
         self.__write("WARNING", message, args, exc_info)
 
     warn = warning
 
-    def error(self, message: Any, *args: Any, exc_info: bool | None = None) -> None:
+    def error(self, message: Any, *args: Any, exc_info: Any = None) -> None:
         """Write an ERROR record."""
         self.__write("ERROR", message, args, exc_info)
 
-    def critical(self, message: Any, *args: Any, exc_info: bool | None = None) -> None:
+    def critical(self, message: Any, *args: Any, exc_info: Any = None) -> None:
         """Write a CRITICAL record."""
         self.__write("CRITICAL", message, args, exc_info)
 
     fatal = critical
 
-    def exception(self, message: Any, *args: Any, exc_info: bool | None = True) -> None:
+    def exception(self, message: Any, *args: Any, exc_info: Any = True) -> None:
         """Write an ERROR record that ends with the exception being handled."""
         self.__write("ERROR", message, args, exc_info)
 
     def __write(self, level: str, message: Any, args: tuple[Any, ...], exc_info: Any) -> None:
-        if exc_info is not None and type(exc_info) is not bool:
-            raise TypeError(f"logger: exc_info is True or False, not {type(exc_info).__name__}")
+        error = _error(exc_info)
         text = _text(message)
         if args:
             values = args[0] if len(args) == 1 and isinstance(args[0], dict) else args
@@ -89,9 +88,21 @@ class Logger:
                 text = text % values
             except Exception:  # noqa: BLE001 - whatever a script's own __str__ raises
                 text = " ".join([text, *(_text(value) for value in args)])
-        if exc_info and (error := sys.exc_info()[1]) is not None:
+        if error is not None:
             text = f"{text}: {type(error).__name__}: {_text(error)}"
         self.__log.record(level, text)
+
+
+def _error(exc_info: Any) -> BaseException | None:
+    """The exception that `exc_info` means, as `logging` has it: itself, the one in a triple like
+    `sys.exc_info()`'s, or for anything else that is true the one being handled."""
+    if isinstance(exc_info, BaseException):
+        return exc_info
+    if isinstance(exc_info, tuple):
+        if len(exc_info) != 3 or not isinstance(exc_info[1], BaseException | None):
+            raise TypeError("logger: a tuple as exc_info is (type, exception, traceback)")
+        return exc_info[1]
+    return sys.exc_info()[1] if exc_info else None
 
 
 def _text(value: Any) -> str:
@@ -104,7 +115,7 @@ def _text(value: Any) -> str:
         return f"<{type(value).__name__}, whose text raises {type(error).__name__}>"
 
 
-class ScriptContext:
+class ScriptContext(Handle):
     """The step's whereabouts, read-only: the fields of contract.Context."""
 
     __slots__ = ("__fields",)
@@ -118,7 +129,7 @@ class ScriptContext:
         raise AttributeError(f"context has no {name!r}; it has {', '.join(_FIELDS)}")
 
 
-class Secrets(Mapping[str, str]):
+class Secrets(Handle, Mapping[str, str]):
     """The values of the task's `secrets`, by name, read-only."""
 
     __slots__ = ("__values",)

@@ -29,19 +29,22 @@ from xaas_runner.contract import (
     BEGIN_PATH,
     FINISH_PATH,
     LAST_EXIT,
+    MAX_DELTA_WEIGHT,
     MAX_MESSAGE_BYTES,
     WAIT_PATH,
     Answer,
     BeginAnswer,
     BeginCall,
+    Bundle,
     DeltaOp,
     ErrorInfo,
     FinishCall,
     Outcome,
     WaitCall,
+    weight,
 )
 from xaas_runner.gateway_client import GatewayClient, Refused
-from xaas_runner.params import NotJson, changes, plain, to_text
+from xaas_runner.params import NotJson, bundled, changes, plain, to_text
 from xaas_runner.script_objects import Error, Logger, ScriptContext, Secrets
 from xaas_runner.script_run import ScriptRun, named, redirect_messages
 from xaas_runner.step_log import Mask, StepLog
@@ -59,10 +62,11 @@ PARAMS_INVALID: Final = "ParamsInvalid"
 RUNNER_ERROR: Final = "RunnerError"
 """Error type where the runner itself failed, after begin."""
 
+_TOO_MANY: Final = "has more and deeper edits than fit a message"
 _LEAST_PAUSE_S: Final = 0.1
 _MAX_ERROR_CHARACTERS: Final = 16 * 1024
 _MAX_TRACEBACK_LINES: Final = 100
-_ROOM_FOR_ERROR: Final = 1024 * 1024  # of a finish message, beside the delta
+_ROOM_FOR_DELTA: Final = MAX_MESSAGE_BYTES - 1024 * 1024  # in a finish message, beside the error
 
 
 class Order(NamedTuple):
@@ -220,18 +224,22 @@ class _Step:
             finish["outcome"] = Outcome.SUCCEEDED.value
         return finish
 
-    def _delta(self, before: str, params: Any) -> list[DeltaOp]:
+    def _delta(self, before: str, params: Any) -> list[DeltaOp | Bundle]:
         """Return what changed. Raises NotJson for params that can't be recorded."""
-        after = plain(params)
-        delta: list[DeltaOp] = []
-        size = 0
-        for op in changes(json.loads(before), after):
+        old, new = json.loads(before), plain(params)
+        size = total = 0
+        for op in changes(old, new):
             if self._order.secrets and op["op"] == "set":
                 self._refuse_secrets(op)
             size += len(to_text(op).encode()) + 1
-            if size > MAX_MESSAGE_BYTES - _ROOM_FOR_ERROR:
-                raise NotJson(tuple(op["path"][:1]), "has more and deeper edits than fit a message")
-            delta.append(op)
+            total += weight(op["path"])
+            if total > MAX_DELTA_WEIGHT:
+                raise NotJson(tuple(op["path"][:1]), _TOO_MANY)
+        if size <= _ROOM_FOR_DELTA:
+            return [*changes(old, new)]
+        delta = bundled(changes(old, new))
+        if len(to_text(delta).encode()) > _ROOM_FOR_DELTA:
+            raise NotJson((), _TOO_MANY)
         return delta
 
     def _refuse_secrets(self, op: DeltaOp) -> None:

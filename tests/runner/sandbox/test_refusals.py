@@ -16,12 +16,36 @@ REFUSALS = [
     ("from json import codecs", 1, "'json' has no 'codecs' for scripts; it has JSONDecodeError, "),
     ("from json import *", 1, "'import *' is not allowed"),
     ("from . import x", 1, "relative imports are not allowed"),
+    ("from json import _default_encoder as e", 1, "'_default_encoder': names that start with '_'"),
+    ("from json import __class__ as f", 1, "'__class__': names that start with '_'"),
     ("import json as _j", 1, "'_j': names that start with '_' are not allowed"),
     ("def f():\n    import sys", 2, "import of 'sys' is not allowed"),
     ("x = eval('1')", 1, "'eval' is not available in a script"),
     ("\nopen('f')", 2, "'open' is not available in a script"),
     ("type(1)", 1, "'type' is not available in a script"),
     ("class A:\n    def f(self):\n        return super()", 3, "'super' is not available"),
+    ("class A:\n    def f(self):\n        x = super\n", 3, "'super' is not available"),
+    ("class A:\n    def f(self):\n        super().x = 1", 3, "'super' is not available"),
+    (
+        "class A:\n    def f(self):\n        return super().__init__",
+        3,
+        "'__init__': attributes that",
+    ),
+    ("class A:\n    def f(self):\n        return A.__init__", 3, "'__init__': attributes that"),
+    ("class A:\n    def f(self):\n        A.__new__(A)", 3, "'__new__': attributes that start"),
+    ("class A:\n    def f(self):\n        super().__class__", 3, "'__class__': attributes that"),
+    (
+        "class A:\n    def f():\n        super().x",
+        3,
+        "'super()' needs a method with a first argument",
+    ),
+    ("class A:\n    x = super().x", 2, "'super()' needs a method with a first argument"),
+    ("def f(x):\n    super().x", 2, "'super()' needs a method with a first argument"),
+    ("A.__init__(1)", 1, "'__init__': attributes that start with '_' are not allowed"),
+    ("x.__name__ = 1", 1, "'__name__': attributes that start with '_' are not allowed"),
+    ("if __name__ == '__main__': pass", 1, "'__name__': names that start with '_'"),
+    ("type(x).__class__", 1, "'__class__': attributes that start with '_' are not allowed"),
+    ("type(x, y).__name__", 1, "'type' is not available in a script"),
     ("raise SystemExit(0)", 1, "'SystemExit' is not available in a script"),
     ("class K(BaseException): pass", 1, "'BaseException' is not available in a script"),
     ("__import__('os')", 1, "'__import__': names that start with '_' are not allowed"),
@@ -126,13 +150,3 @@ def test_what_only_shows_when_a_class_is_made() -> None:
         program = sandbox.compile_script(source)
         with pytest.raises(TypeError, match="can't be a base class"):
             sandbox.run(program, sandbox.scope(program, {}, write=print))
-
-
-@pytest.mark.parametrize(
-    "module", ["os", "sys", "subprocess", "importlib.util", "xaas_runner", "pickle"]
-)
-def test_no_setting_opens_a_module_that_would_undo_the_policy(module: str) -> None:
-    with pytest.raises(sandbox.PolicyError) as caught:
-        sandbox.compile_script(f"x = 1\nimport {module}", allowed_imports=[module])
-    assert caught.value.line == 2
-    assert "no setting can open" in caught.value.reason

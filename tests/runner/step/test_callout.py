@@ -214,6 +214,23 @@ params['gather'] = [r.body for r in await asyncio.gather(*calls)]
     assert run(steps, script, url) == {"gather": [f"/together/{i}" for i in range(3)]}
 
 
+def test_as_tasks(steps: "Steps", url: str) -> None:
+    script = """
+first = asyncio.create_task(callout(url=params['url']), name='first')
+async with asyncio.TaskGroup() as group:
+    second = group.create_task(callout(url=params['url'] + '/error'))
+third = await asyncio.wait_for(callout(url=params['url']), 5)
+params['r'] = [(await first).code, second.result().code, third.code, first.get_name()]
+try:
+    asyncio.create_task(5)
+except TypeError as error:
+    params['refused'] = str(error)
+"""
+    params = run(steps, script, url)
+    assert params["r"] == [200, 418, 200, "first"]
+    assert "a coroutine was expected" in params["refused"]
+
+
 def test_without_await_in_a_script_that_awaits(steps: "Steps", url: str) -> None:
     script = """
 import asyncio

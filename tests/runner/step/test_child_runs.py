@@ -101,6 +101,15 @@ params['both'] = [id, other, await runner.waitfor()]
     assert (second["name"], second["key"]) == ("Task-1", "0.2")
 
 
+def test_keys_of_params_that_begin_with_an_underscore(steps: "Steps", gateway: "Gateway") -> None:
+    gateway.answers[CHILD_PATH] = [lambda message: {"id": "r-1", "status": "pending"}]
+    script = "runner = await SDKRunner.load()\nawait runner.task(**params)"
+    finish = steps.run(script, {"_id": 5, "x": 1})
+    assert finish["error"] is None
+    (create,) = gateway.said(CHILD_PATH)
+    assert create["parameters"] == {"_id": 5, "x": 1}
+
+
 def test_a_repeated_create_has_the_same_key(steps: "Steps", gateway: "Gateway") -> None:
     gateway.answers[CHILD_PATH] = [
         lambda message: None,

@@ -150,6 +150,56 @@ logger.info('l' * 100000)
     assert len(told[15]) < 66_000
 
 
+def test_which_exception_exc_info_means(steps: "Steps") -> None:
+    """What `logging` accepts."""
+    script = """
+try:
+    raise ValueError('kept')
+except ValueError as error:
+    kept = error
+logger.error('itself', exc_info=kept)
+logger.error('none', exc_info=1)
+logger.error('triple', exc_info=(ValueError, kept, None))
+logger.error('empty', exc_info=(None, None, None))
+try:
+    1 / 0
+except ZeroDivisionError:
+    logger.error('one', exc_info=1)
+    logger.error('other', exc_info=kept)
+    logger.exception('zero', exc_info=0)
+"""
+    assert steps.run(script)["error"] is None
+    assert [line.split(" ", 2)[2] for line in steps.log().splitlines()] == [
+        "itself: ValueError: kept",
+        "none",
+        "triple: ValueError: kept",
+        "empty",
+        "one: ZeroDivisionError: division by zero",
+        "other: ValueError: kept",
+        "zero",
+    ]
+
+
+def test_a_copy_of_the_logger_has_no_log_of_its_own(steps: "Steps") -> None:
+    script = """
+import copy
+from dataclasses import asdict, dataclass
+@dataclass
+class Holder:
+    log: object
+others = [copy.copy(logger), copy.deepcopy(logger), copy.deepcopy([logger])[0]]
+others.append(asdict(Holder(logger))['log'])
+params['same'] = [other is logger for other in others]
+for _ in range(3):
+    info = copy.deepcopy(logger.info)
+    for _ in range(100):
+        info('y' * 65000)
+"""
+    finish = steps.run(script)
+    assert finish["delta"] == [{"op": "set", "path": ["same"], "value": [True] * 4}]
+    assert len(steps.log()) < MAX_LOG_BYTES + 200
+
+
 @pytest.mark.parametrize(
     "call",
     ["logger.info('x', exc_info=(1, 2, 3))", "logger.info('x', extra={})", "logger.info()"],

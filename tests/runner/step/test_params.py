@@ -11,6 +11,7 @@ from xaas_runner.params import (
     MAX_DEPTH,
     NotJson,
     apply,
+    bundled,
     check_json,
     diff,
     from_text,
@@ -74,6 +75,41 @@ def edit(params: dict[str, Any], edits: list[tuple[list[int], str, Any]]) -> dic
 def test_edits_deep_down(before: dict[str, Any], edits: list[tuple[list[int], str, Any]]) -> None:
     after = edit(before, edits)
     assert to_text(apply(from_text(to_text(before)), diff(before, after))) == to_text(after)
+
+
+def unbundled(delta: list[Any]) -> list[Any]:
+    """What the gateway makes of bundles."""
+
+    def leaves(tree: dict[str, Any], path: list[str]) -> list[tuple[list[str], Any]]:
+        found = []
+        for key, value in tree.items():
+            here = [*path, key]
+            inner = isinstance(value, dict) and value
+            found += leaves(value, here) if inner else [(here, value)]
+        return found
+
+    ops: list[Any] = []
+    for op in delta:
+        if op["op"] == "sets":
+            found = leaves(op["values"], [])
+            ops += [{"op": "set", "path": path, "value": value} for path, value in found]
+        elif op["op"] == "deletes":
+            ops += [{"op": "delete", "path": path} for path, _ in leaves(op["keys"], [])]
+        else:
+            ops.append(op)
+    return ops
+
+
+@settings(max_examples=400)
+@given(PARAMS, PARAMS | EDITS)
+def test_a_bundled_delta_says_the_same(before: dict[str, Any], then: Any) -> None:
+    after = then if isinstance(then, dict) else edit(before, then)
+    delta = diff(before, after)
+    bundles = bundled(delta)
+    assert len(bundles) <= 2 + sum(op["op"] == "order" for op in delta)
+    arrived = unbundled(json.loads(json.dumps(bundles)))
+    assert sorted(map(to_text, arrived)) == sorted(map(to_text, delta))
+    assert to_text(apply(from_text(to_text(before)), arrived)) == to_text(after)
 
 
 @given(PARAMS)

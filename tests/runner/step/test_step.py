@@ -131,6 +131,41 @@ params['deep'] = inner
     )
 
 
+WIDE = "params['m'] = {str(i): 0 for i in range(80000)}"
+DEEP = """params['inventory'] = {'site-amsterdam-1': {
+    f'GigabitEthernet0/0/{i}': {'vlan': i, 'up': True} for i in range(18000)}}"""
+
+
+@pytest.mark.parametrize("end", ["", "\n1 / 0"], ids=["ends", "raises"])
+@pytest.mark.parametrize("script", [WIDE, DEEP], ids=["wide", "deep"])
+def test_a_delta_too_long_for_a_message_is_bundled(steps: "Steps", script: str, end: str) -> None:
+    finish = steps.run(script + end)
+    params: dict[str, Any] = {}
+    exec(script, {"params": params})
+    assert finish["delta"] == [{"op": "sets", "values": params}]
+    assert (finish["error"] or {}).get("type") == ("ZeroDivisionError" if end else None)
+
+
+def test_so_are_deletes(steps: "Steps", gateway: "Gateway") -> None:
+    many = {str(i): 0 for i in range(80_000)}
+    before = {"m": {"many": many}, "o": {"a": 1, "b": 2}}
+    script = "params['m']['many'] = {'x': 1}\nparams['o'] = {'b': 2, 'a': 1}"
+    finish = steps.run(script, before)
+    assert finish["error"] is None
+    assert finish["delta"] == [
+        {"op": "deletes", "keys": {"m": {"many": dict.fromkeys(many)}}},
+        {"op": "sets", "values": {"m": {"many": {"x": 1}}}},
+        {"op": "order", "path": ["o"], "keys": ["b", "a"]},
+    ]
+
+
+def test_a_secret_in_a_bundle_is_found(steps: "Steps") -> None:
+    script = f"{WIDE}\nparams['m']['x'] = secrets['key']"
+    finish = steps.run(script, secrets={"key": "s3cr3t-value"})
+    assert finish["error"]["message"].startswith("params['m']['x'] holds a secret's value")
+    assert finish["delta"] == []
+
+
 def test_numbers_and_order_arrive_as_they_are(steps: "Steps") -> None:
     params = {"z": 1.0, "a": 1, "m": -0.0, "big": 10**3000, "t": True}
     script = """
@@ -152,6 +187,21 @@ params['more'] = hasattr(context, 'token')
 """
     finish = steps.run(script)
     assert finish["delta"] == sets(c=["run-1", "p", "a", "T", "do", 0, 1, "default"], more=False)
+
+
+def test_a_copy_of_what_belongs_to_the_step_is_the_thing_itself(steps: "Steps") -> None:
+    script = """
+from copy import copy, deepcopy
+runner = await SDKRunner.load()
+for thing in (logger, context, secrets, PipelineRun, SDKRunner, runner):
+    if copy(thing) is not thing or deepcopy([thing])[0] is not thing:
+        params['other'] = str(thing)
+for method in (callout, logger.info, getattr, PipelineRun.create, runner.waitfor, secrets.get):
+    if copy(method) != method or deepcopy(method) != method:
+        params['other'] = str(method)
+"""
+    finish = steps.run(script, secrets={"key": "s3cr3t-value"})
+    assert (finish["error"], finish["delta"]) == (None, [])
 
 
 def test_secrets_are_a_mapping(steps: "Steps") -> None:

@@ -11,15 +11,17 @@ files, processes or credentials. The boundary is the process or the pod that the
 from xaas_runner.sandbox.errors import describe_error
 from xaas_runner.sandbox.execution import run, run_async, scope
 from xaas_runner.sandbox.program import PolicyError, Program, compile_condition, compile_script
-from xaas_runner.sandbox.tables import expose
+from xaas_runner.sandbox.tables import Handle, expose, keywords_are_data
 
 __all__ = [
+    "Handle",
     "PolicyError",
     "Program",
     "compile_condition",
     "compile_script",
     "describe_error",
     "expose",
+    "keywords_are_data",
     "run",
     "run_async",
     "scope",

@@ -162,23 +162,24 @@ TYPES: Final = {
         "PriorityQueue": _QUEUE,
         "Queue": _QUEUE,
         "Semaphore": "acquire locked release",
-        "Timeout": "expired",
     },
     "collections": {
-        "ChainMap": "get items keys maps new_child parents pop popitem setdefault update values",
+        "ChainMap": """copy get items keys maps new_child parents pop popitem setdefault update
+            values""",
         "Counter": f"{_DICT} elements most_common subtract total",
         "OrderedDict": f"{_DICT} move_to_end",
         "defaultdict": f"{_DICT} default_factory",
         "deque": """append appendleft clear copy count extend extendleft index insert maxlen pop
             popleft remove reverse rotate""",
     },
-    "dataclasses": {"Field": "compare default default_factory init kw_only name repr"},
+    "dataclasses": {"Field": "compare default default_factory init kw_only metadata name repr"},
     "datetime": {
         "date": _DATE,
         "datetime": _DATETIME,
         "time": _TIME,
         "timedelta": "days max microseconds min resolution seconds total_seconds",
         "timezone": "dst fromutc max min tzname utc utcoffset",
+        "tzinfo": "dst fromutc tzname utcoffset",
     },
     "decimal": {
         "Context": "Emax Emin clamp prec rounding",

@@ -50,6 +50,10 @@ def scope(
         "_apply_": guards.apply,
         "_attribute_": guard.attribute,
         "_getattr_": guard.read,
+        "_inherited_": guard.inherited,
+        "_name_": guards.name_of,
+        "_special_": guard.special,
+        "_type_name_": guards.type_name,
         "_update_": guard.update,
         "_write_": guard.write,
     }

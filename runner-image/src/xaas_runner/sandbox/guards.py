@@ -5,30 +5,38 @@ order to decide. Its errors are raised outside of any `except` block, so that no
 its frames and objects, hangs on them.
 """
 
+import functools
 import types
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable
 from typing import Any, Final
 
+from xaas_runner.sandbox import inheritance
 from xaas_runner.sandbox.facade import MISSING, Facade
-from xaas_runner.sandbox.formatting import format_text, format_text_map
+from xaas_runner.sandbox.formatting import exact, format_text, format_text_map
 from xaas_runner.sandbox.tables import (
+    DATA_KEYWORDS,
     DYNAMIC,
     ITEM_WRITABLE,
     LOCKED,
     MARKERS,
     READABLE,
     WRITABLE,
+    Handle,
+    keywords_are_data,
 )
 from xaas_runner.sandbox.vocabulary import (
+    DRIVEN,
     FORBIDDEN_ATTRIBUTES,
     FORMATS,
+    METHODS,
     NAMEDTUPLE_METHODS,
     SCRIPT_FILE,
 )
 
-_mro: Final = type.__dict__["__mro__"].__get__
-_own: Final = type.__dict__["__dict__"].__get__
 _NOTHING: Final[frozenset[str]] = frozenset()
+_DICTS: Final = (dict, OrderedDict, Counter, defaultdict)
+_CACHED: Final = type(functools.cache(len))
 
 
 def _denied(obj: Any, name: str) -> AttributeError:
@@ -44,7 +52,7 @@ def _denied(obj: Any, name: str) -> AttributeError:
     return AttributeError(f"{what} has no attribute {shown!r} that a script can use")
 
 
-class Guard:
+class Guard(Handle):
     """Access for one script.
 
     `roots` are the packages that the operator or the task's image allows beyond the catalogue:
@@ -77,6 +85,8 @@ class Guard:
             value = self._format(obj, name)
             if value is not MISSING:
                 return value
+        if kind is types.AsyncGeneratorType and name in DRIVEN:
+            return _awaiting(getattr(obj, name))
         if not self._shows(obj, name):
             return MISSING
         if type(kind) in MARKERS or kind in MARKERS:
@@ -93,13 +103,14 @@ class Guard:
         if name[:1] == "_" and name not in NAMEDTUPLE_METHODS and name != "_":
             return False
         if type(kind) in MARKERS:
-            return _inherits(kind, name) is not False
+            return inheritance.shows(inheritance.mro(kind), name) is not False
         if kind in MARKERS:
-            return _inherits(obj, name) is True
+            return inheritance.shows(inheritance.mro(obj), name) is True
         if issubclass(kind, type):
             return name in READABLE.get(obj, _NOTHING) or self._opened(obj, name)
         if issubclass(kind, BaseException):
-            return _inherits(kind, name) is True or self._opened(kind, name)
+            shown = inheritance.shows(inheritance.mro(kind), name)
+            return shown is True or self._opened(kind, name)
         return kind in DYNAMIC or self._opened(kind, name)
 
     def _opened(self, cls: Any, name: str) -> bool:
@@ -116,19 +127,39 @@ class Guard:
         cls = kind if bound else obj
         if not bound and not (issubclass(kind, type) and issubclass(cls, str)):
             return MISSING
-        for base in _mro(cls):
+        for base in inheritance.mro(cls):
             if base is str:
                 break
-            if name in _own(base):
+            if name in inheritance.own(base):
                 return MISSING  # a method that the script wrote in an enum of its own
-        read = self.read
         if name == "format_map":
-            if bound:
-                return lambda mapping: format_text_map(obj, mapping, read)
-            return lambda text, mapping: format_text_map(_checked(text), mapping, read)
-        if bound:
-            return lambda *args, **kwargs: format_text(obj, args, kwargs, read)
-        return lambda text, /, *args, **kwargs: format_text(_checked(text), args, kwargs, read)
+            return _formatter_of_map(obj if bound else MISSING, self.read)
+        return _formatter(obj if bound else MISSING, self.read)
+
+    # Special methods, parents, names
+
+    def special(self, obj: Any, name: str) -> Any:
+        """The special method `name`, to be called: of an instance, or `Parent.__init__`."""
+        kind = type(obj)
+        if issubclass(kind, type):
+            if inheritance.offers(inheritance.mro(obj), name):
+                return inheritance.Unbound(obj, getattr(obj, name))
+        elif type(kind) in MARKERS and inheritance.offers(inheritance.mro(kind), name):
+            return getattr(obj, name)
+        raise _denied(obj, name)
+
+    def inherited(self, cls: Any, instance: Any, name: str) -> Any:
+        """`super(cls, instance).name`."""
+        classes, bound = inheritance.parents(cls, instance)
+        if name in METHODS:
+            readable = bound and inheritance.offers(classes, name)
+        else:
+            found = inheritance.definer(classes, name)
+            readable = inheritance.shows(classes, name) is True or self._opened(found, name)
+        value = getattr(super(cls, instance), name) if readable else MISSING
+        if value is MISSING or isinstance(value, types.ModuleType):
+            raise AttributeError(f"'super' object has no attribute {name!r} that a script can use")
+        return value
 
     # Built-in functions
 
@@ -147,7 +178,16 @@ class Guard:
         raise missing
 
     def hasattr(self, obj: Any, name: str) -> bool:
-        return self.getattr(obj, name, MISSING) is not MISSING
+        """`hasattr` for scripts. Of special methods it tells truly whether they are there."""
+        _check_attribute_name(name)
+        if name not in METHODS:
+            return self.getattr(obj, name, MISSING) is not MISSING
+        kind = type(obj)
+        classes = inheritance.mro(kind)
+        if issubclass(kind, type):
+            classes = inheritance.mro(obj) + classes
+        found = inheritance.definer(classes, name)
+        return found is not None and inheritance.own(found)[name] is not None
 
     def setattr(self, obj: Any, name: str, value: Any) -> None:
         _check_attribute_name(name)
@@ -184,20 +224,6 @@ class Guard:
         return self.attribute(obj, name)
 
 
-def _inherits(cls: Any, name: str) -> bool | None:
-    """What the first class that defines `name` says: readable or not. None: no class defines it."""
-    for base in _mro(cls):
-        if type(base) in MARKERS:
-            if name in _own(base):
-                return True
-            continue
-        if name in READABLE.get(base, _NOTHING):
-            return True
-        if name in _own(base):
-            return False
-    return None
-
-
 def _check_attribute_name(name: Any) -> None:
     if type(name) is not str:
         raise TypeError("attribute name must be a string")
@@ -207,6 +233,55 @@ def _checked(text: Any) -> str:
     if not issubclass(type(text), str):
         raise TypeError(f"a string is required, not {type(text).__name__!r}")
     return text  # type: ignore[no-any-return]
+
+
+def _formatter(text: Any, read: Callable[[Any, str], Any]) -> Callable[..., str]:
+    """`text.format`, or `str.format` where there is no text."""
+
+    @keywords_are_data
+    def of_text(*args: Any, **kwargs: Any) -> str:
+        return format_text(text, args, kwargs, read)
+
+    @keywords_are_data
+    def of_class(text: Any, /, *args: Any, **kwargs: Any) -> str:
+        return format_text(_checked(text), args, kwargs, read)
+
+    return of_class if text is MISSING else of_text
+
+
+def _formatter_of_map(text: Any, read: Callable[[Any, str], Any]) -> Callable[..., str]:
+    """Likewise `format_map`."""
+    if text is MISSING:
+        return lambda text, mapping: format_text_map(_checked(text), mapping, read)
+    return lambda mapping: format_text_map(text, mapping, read)
+
+
+def _awaiting(method: Callable[..., Any]) -> Callable[..., Any]:
+    """The method as a coroutine function: what it gives itself could be driven in a loop."""
+
+    async def call(*args: Any) -> Any:
+        return await method(*args)
+
+    return call
+
+
+_name_of_class: Final = type.__dict__["__name__"].__get__
+
+
+def name_of(obj: Any) -> str:
+    """`obj.__name__` of a class or a function, as a plain text. Calls nothing."""
+    named = obj.__func__ if type(obj) is types.MethodType else obj
+    kind = type(named)
+    if issubclass(kind, type):
+        return exact(_name_of_class(named))
+    if kind in (types.FunctionType, types.BuiltinFunctionType):
+        return exact(kind.__dict__["__name__"].__get__(named))
+    raise _denied(obj, "__name__")
+
+
+def type_name(obj: Any, /) -> str:
+    """`type(obj).__name__`."""
+    return exact(_name_of_class(type(obj)))
 
 
 def apply(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
@@ -219,9 +294,27 @@ def apply(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
 
 
 def _takes_private(function: Any) -> bool:
-    """Whether private keywords do no harm: data types, C functions and the script's own."""
-    if type(function) is types.MethodType:
-        function = function.__func__
+    """Whether private keywords do no harm: data types, C functions, the script's own, and those
+    of ours that only pass keywords on as data."""
+    function = _called(function)
     if type(function) is types.FunctionType:
-        return bool(function.__code__.co_filename == SCRIPT_FILE)
-    return function is dict or type(function) in (types.BuiltinFunctionType, *MARKERS)
+        code = function.__code__
+        return bool(code.co_filename == SCRIPT_FILE) or code in DATA_KEYWORDS
+    own = type(function) in (types.BuiltinFunctionType, *MARKERS)
+    return own or any(function is kind for kind in _DICTS)
+
+
+def _called(function: Any) -> Any:
+    """What is called in the end: the function in a method, in a `partial` or behind a cache."""
+    while True:
+        kind = type(function)
+        if kind is types.MethodType:
+            function = function.__func__
+        elif kind is functools.partial:
+            function = function.func
+        elif kind is _CACHED:
+            function = function.__wrapped__
+        elif kind is inheritance.Unbound:
+            function = function.function
+        else:
+            return function

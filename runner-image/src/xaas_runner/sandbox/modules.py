@@ -8,9 +8,12 @@ from typing import Any, Final
 
 from xaas_runner.sandbox.catalogue import COMPANIONS, MODULES, TYPES
 from xaas_runner.sandbox.facade import Facade
+from xaas_runner.sandbox.on_request import ON_REQUEST, TYPES_ON_REQUEST, opened
 from xaas_runner.sandbox.stand_ins import STAND_INS
 from xaas_runner.sandbox.tables import ITEM_WRITABLE, register
-from xaas_runner.sandbox.vocabulary import may_be_allowed
+
+_LISTED: Final = MODULES | ON_REQUEST
+_TYPES: Final = TYPES | TYPES_ON_REQUEST
 
 _loaded: Final[dict[str, Facade]] = {}
 
@@ -23,7 +26,7 @@ _WRITABLE_COLLECTIONS: Final = ("ChainMap", "Counter", "OrderedDict", "defaultdi
 
 
 def load(name: str) -> Facade:
-    """The facade of a module of the catalogue. The real module is imported the first time."""
+    """The facade of a listed module. The real module is imported the first time."""
     facade = _loaded.get(name)
     if facade is None:
         facade = _loaded[name] = Facade(name, _members(name))
@@ -37,12 +40,12 @@ def _members(name: str) -> dict[str, Any]:
     for companion in COMPANIONS.get(name, ()):
         _real(companion)
     members: dict[str, Any] = {}
-    for member in MODULES[name]:
+    for member in _LISTED[name]:
         if f"{name}.{member}" in MODULES:
             members[member] = load(f"{name}.{member}")
         elif hasattr(module, member):
             members[member] = getattr(module, member)
-    for path, names in TYPES.get(name, {}).items():
+    for path, names in _TYPES.get(name, {}).items():
         cls = _follow(module, path)
         if cls is not None:
             register(cls, names)
@@ -86,18 +89,17 @@ class Importer:
     """`__import__` of one script."""
 
     def __init__(self, allowed: Iterable[str]) -> None:
-        extra = frozenset(allowed) - frozenset(MODULES)
-        self._extra = frozenset(filter(may_be_allowed, extra))
+        self._extra = opened(allowed)
         self._opened: dict[str, Facade] = {}
 
     @property
     def roots(self) -> frozenset[str]:
-        """Top-level packages whose objects are open to the script."""
-        return frozenset(name.partition(".")[0] for name in self._extra)
+        """Top-level packages whose objects are open to the script: none of Python's own."""
+        return frozenset(name.partition(".")[0] for name in self._extra - frozenset(ON_REQUEST))
 
     def facade(self, name: str) -> Facade:
         """Raises ImportError for a module that isn't allowed or isn't there."""
-        if name in MODULES:
+        if name in MODULES or (name in ON_REQUEST and name in self._extra):
             return load(name)
         if not any(f"{other}.".startswith(f"{name}.") for other in self._extra):
             raise ImportError(f"import of {name!r} is not allowed")

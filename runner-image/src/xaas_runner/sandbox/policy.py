@@ -14,29 +14,31 @@ refused, so a new Python brings no new rights. What differs:
 # ruff: noqa: N802, N815 - the names are those of the syntax tree's nodes
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from RestrictedPython.transformer import RestrictingNodeTransformer, copy_locations
 
-from xaas_runner.sandbox.catalogue import MODULES
+from xaas_runner.sandbox.attributes import AttributeRules
+from xaas_runner.sandbox.imports import ImportRules
+from xaas_runner.sandbox.on_request import opened
 from xaas_runner.sandbox.patterns import PatternRules
-from xaas_runner.sandbox.scopes import Scope, binds
+from xaas_runner.sandbox.scopes import Level, Levels, Scope, binds
 from xaas_runner.sandbox.vocabulary import (
     DATA_TYPES,
     FIELDS,
-    FORBIDDEN_ATTRIBUTES,
     FORBIDDEN_NAMES,
     METHODS,
-    NAMEDTUPLE_METHODS,
     RESERVED,
-    may_be_allowed,
 )
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-class Policy(PatternRules, RestrictingNodeTransformer):  # type: ignore[misc]
+class Policy(  # type: ignore[misc]
+    AttributeRules, ImportRules, PatternRules, RestrictingNodeTransformer
+):
     """Checks and rewrites one script.
 
     `violations` lists `(line, reason)`; only when it is empty may the tree be compiled.
@@ -44,17 +46,21 @@ class Policy(PatternRules, RestrictingNodeTransformer):  # type: ignore[misc]
 
     def __init__(self, allowed_imports: Iterable[str], *, condition: bool) -> None:
         super().__init__()
-        extra = frozenset(allowed_imports) - frozenset(MODULES)
-        self.extra_imports = frozenset(filter(may_be_allowed, extra))
+        self.extra_imports = opened(allowed_imports)
         self.condition = condition
         self.violations: list[tuple[int, str]] = []
         self.asynchronous = False
         self.returns = False  # has a `return` of its own, outside of functions
         self.imports: set[str] = set()
-        self.bound: set[str] = set()
+        self.bound: set[str] = set()  # in any scope
         self.loaded: dict[str, int] = {}  # name: first line
         self.classes: dict[str, int] = {}  # names of class patterns: first line
-        self.scopes: list[tuple[Scope, ast.AST | None]] = [(Scope.SCRIPT, None)]
+        self.scopes = Levels()
+
+    @property
+    def own(self) -> set[str]:
+        """The names that are bound in the script's own scope."""
+        return self.scopes[0].bound
 
     def check(self, tree: ast.Module) -> list[ast.stmt]:
         """The rewritten body of a script."""
@@ -89,12 +95,13 @@ class Policy(PatternRules, RestrictingNodeTransformer):  # type: ignore[misc]
         if name is None:
             return
         if name.startswith("_") and name != "_":
-            in_class = self.scopes[-1][0] is Scope.CLASS
+            in_class = self.scopes[-1].scope is Scope.CLASS
             if not (allow_magic_methods and in_class and name in METHODS):
                 self.error(node, f"{name!r}: names that start with '_' are not allowed")
         elif name in RESERVED or name.endswith("__roles__"):
             self.error(node, f"{name!r} is a reserved name")
         self.bound.add(name)
+        self.scopes[-1].bound.add(name)
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
         if isinstance(node.ctx, ast.Load):
@@ -105,19 +112,25 @@ class Policy(PatternRules, RestrictingNodeTransformer):  # type: ignore[misc]
             self.check_name(node, node.id)
         return node
 
+    def visit_NamedExpr(self, node: ast.NamedExpr) -> ast.AST:
+        self.scopes.statement.bound.add(node.target.id)
+        return self.plain(node)
+
     def visit_Global(self, node: ast.Global) -> ast.AST:
         for name in node.names:
             self.check_name(node, name)
+        self.own.update(node.names)
         return node
 
     def visit_Nonlocal(self, node: ast.Nonlocal) -> ast.AST | list[ast.stmt]:
         """A script's own variables are its globals: `nonlocal` may mean one of them."""
         for name in node.names:
             self.check_name(node, name)
-        functions = [scope[1] for scope in self.scopes[1:-1] if scope[0] is Scope.FUNCTION]
+        functions = [level.node for level in self.scopes[1:-1] if level.scope is Scope.FUNCTION]
         own = [n for n in node.names if not any(f is not None and binds(f, n) for f in functions)]
         if len(self.scopes) < 2 or not own:
             return node
+        self.own.update(own)
         statements: list[ast.stmt] = [ast.Global(names=own)]
         others = [name for name in node.names if name not in own]
         if others:
@@ -130,29 +143,12 @@ class Policy(PatternRules, RestrictingNodeTransformer):  # type: ignore[misc]
         copy_locations(block, node)
         return block
 
-    # Attributes and items
-
-    def check_attribute(self, node: ast.Attribute) -> None:
-        name = node.attr
-        loads = isinstance(node.ctx, ast.Load)
-        if name.startswith("_") and name != "_" and not (loads and name in NAMEDTUPLE_METHODS):
-            self.error(node, f"{name!r}: attributes that start with '_' are not allowed")
-        elif name in FORBIDDEN_ATTRIBUTES or name.endswith("__roles__"):
-            self.error(node, f"{name!r}: this attribute is not allowed")
-
     def guarded(self, guard: str, node: Any, *arguments: ast.expr) -> ast.Call:
         call = ast.Call(func=ast.Name(guard, ast.Load()), args=list(arguments), keywords=[])
         copy_locations(call, node)
         return call
 
-    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
-        self.check_attribute(node)
-        node.value = self.visit(node.value)
-        name = ast.Constant(node.attr)
-        if isinstance(node.ctx, ast.Load):
-            return self.guarded("_getattr_", node, node.value, name)
-        node.value = self.guarded("_attribute_", node.value, node.value, name)
-        return node
+    # Items
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
         node.value = self.visit(node.value)
@@ -161,34 +157,26 @@ class Policy(PatternRules, RestrictingNodeTransformer):  # type: ignore[misc]
             node.value = self.guarded("_write_", node.value, node.value)
         return node
 
-    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:
-        """Python's own augmented assignment evaluates the target's object once: so does this."""
-        target = node.target
-        if isinstance(target, ast.Attribute):
-            self.check_attribute(target)
-            value = self.visit(target.value)
-            name = ast.Constant(target.attr)
-            target.value = self.guarded("_update_", target.value, value, name)
-        else:
-            node.target = self.visit(target)
-        node.value = self.visit(node.value)
-        return node
-
     # Assignment
 
     def visit_Assign(self, node: ast.Assign) -> ast.AST:
         return self.node_contents_visit(node)
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
-        kind, owner = self.scopes[-1]
-        if kind is Scope.CLASS and isinstance(node.target, ast.Name) and node.simple:
-            fields = getattr(owner, FIELDS, [])
-            fields.append((node.target.id, _field_kind(node.annotation)))
-            setattr(owner, FIELDS, fields)
+        here = self.scopes[-1]
+        name = node.target.id if isinstance(node.target, ast.Name) and node.simple else None
+        if here.scope is Scope.CLASS and name is not None:
+            fields = getattr(here.node, FIELDS, [])
+            fields.append((name, _field_kind(node.annotation)))
+            setattr(here.node, FIELDS, fields)
         target = self.visit(node.target)
         statement: ast.stmt = ast.Pass()
         if node.value is not None:
             statement = ast.Assign(targets=[target], value=self.visit(node.value))
+        elif here.scope is Scope.FUNCTION and name is not None:
+            # Never executed, but the name is the function's own by it, as by the annotation.
+            nothing = ast.Assign(targets=[target], value=ast.Constant(None))
+            statement = ast.If(test=ast.Constant(False), body=[nothing], orelse=[])
         copy_locations(statement, node)
         return statement
 
@@ -196,7 +184,9 @@ class Policy(PatternRules, RestrictingNodeTransformer):  # type: ignore[misc]
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         """`**` could carry private keywords to a function of ours: it is checked when called."""
-        node = self.node_contents_visit(node)
+        node.func = self.visit_called(node.func)  # type: ignore[assignment]
+        node.args = [self.visit(argument) for argument in node.args]
+        node.keywords = [self.visit(keyword) for keyword in node.keywords]
         if all(keyword.arg is not None for keyword in node.keywords):
             return node
         node.args.insert(0, node.func)
@@ -209,73 +199,24 @@ class Policy(PatternRules, RestrictingNodeTransformer):  # type: ignore[misc]
             self.error(node, f"{node.arg!r}: keywords that start with '_' are not allowed")
         return self.node_contents_visit(node)
 
-    # Imports
-
-    def visit_Import(self, node: ast.Import) -> ast.AST:
-        for alias in node.names:
-            if self.check_import(node, alias.name):
-                self.imports.add(alias.name)
-            self.check_name(node, alias.asname or alias.name.partition(".")[0])
-        self.check_lazy(node)
-        return node
-
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
-        self.check_lazy(node)
-        if node.module == "__future__":
-            nothing = ast.Pass()
-            copy_locations(nothing, node)
-            return nothing
-        if node.level or node.module is None:
-            self.error(node, "relative imports are not allowed")
-            return node
-        known = self.check_import(node, node.module)
-        if known:
-            self.imports.add(node.module)
-        for alias in node.names:
-            if alias.name == "*":
-                self.error(node, "'import *' is not allowed: name what you need")
-                continue
-            if known:
-                self.check_member(node, node.module, alias.name)
-            self.check_name(node, alias.asname or alias.name)
-        return node
-
-    def check_lazy(self, node: ast.Import | ast.ImportFrom) -> None:
-        if getattr(node, "is_lazy", 0):
-            self.error(node, "lazy imports are not allowed")
-
-    def check_import(self, node: ast.AST, module: str) -> bool:
-        parent = any(name.startswith(f"{module}.") for name in self.extra_imports)
-        if module not in MODULES and module not in self.extra_imports and not parent:
-            names = sorted({*MODULES, *self.extra_imports})
-            allowed = ", ".join(names)
-            if not may_be_allowed(module):
-                allowed += f" (no setting can open {module!r}: it would undo the sandbox)"
-            self.error(node, f"import of {module!r} is not allowed; allowed are {allowed}")
-            return False
-        if module == "asyncio":
-            self.needs_loop(node)
-        return True
-
-    def check_member(self, node: ast.AST, module: str, name: str) -> None:
-        names = MODULES.get(module)
-        if names is not None and module not in self.extra_imports and name not in names:
-            allowed = ", ".join(sorted(names))
-            self.error(node, f"{module!r} has no {name!r} for scripts; it has {allowed}")
-
     # Functions and classes
+
+    @contextmanager
+    def inside(self, scope: Scope, node: ast.AST) -> Iterator[None]:
+        self.scopes.append(Level(scope, node, set()))
+        yield
+        self.scopes.pop()
 
     def visit_FunctionDef(self, node: _Function) -> ast.AST:
         self.check_name(node, node.name, allow_magic_methods=True)
-        self.check_function_argument_names(node)
         if getattr(node, "type_params", None):
             self.error(node, "type parameters are not allowed")
         node.decorator_list = [self.visit(decorator) for decorator in node.decorator_list]
         node.args = self.visit(node.args)
         node.returns = None
-        self.scopes.append((Scope.FUNCTION, node))
-        node.body = self.statements(node.body)
-        self.scopes.pop()
+        with self.inside(Scope.FUNCTION, node):
+            self.check_function_argument_names(node)
+            node.body = self.statements(node.body)
         return node
 
     def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
@@ -283,11 +224,10 @@ class Policy(PatternRules, RestrictingNodeTransformer):  # type: ignore[misc]
         return self.visit_FunctionDef(node)
 
     def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
-        self.check_function_argument_names(node)
         node.args = self.visit(node.args)
-        self.scopes.append((Scope.FUNCTION, node))
-        node.body = self.visit(node.body)
-        self.scopes.pop()
+        with self.inside(Scope.FUNCTION, node):
+            self.check_function_argument_names(node)
+            node.body = self.visit(node.body)
         return node
 
     def visit_arg(self, node: ast.arg) -> ast.AST:
@@ -300,7 +240,7 @@ class Policy(PatternRules, RestrictingNodeTransformer):  # type: ignore[misc]
         return self.node_contents_visit(node)
 
     def visit_Yield(self, node: ast.Yield | ast.YieldFrom) -> ast.AST:
-        if self.scopes[-1][0] is not Scope.FUNCTION:
+        if self.scopes.statement.scope is not Scope.FUNCTION:
             self.error(node, "'yield' outside function")
         return self.node_contents_visit(node)
 
@@ -315,9 +255,8 @@ class Policy(PatternRules, RestrictingNodeTransformer):  # type: ignore[misc]
         self.check_bases(node)
         node.decorator_list = [self.visit(decorator) for decorator in node.decorator_list]
         node.bases = [self.visit(base) for base in node.bases]
-        self.scopes.append((Scope.CLASS, node))
-        node.body = self.statements(node.body)
-        self.scopes.pop()
+        with self.inside(Scope.CLASS, node):
+            node.body = self.statements(node.body)
         fields = getattr(node, FIELDS, None)
         if fields:
             record = ast.Assign([ast.Name(FIELDS, ast.Store())], ast.Constant(_constant(fields)))
@@ -344,6 +283,22 @@ class Policy(PatternRules, RestrictingNodeTransformer):  # type: ignore[misc]
         return self.node_contents_visit(node)
 
     visit_AsyncFor = visit_AsyncWith = visit_Await
+
+    def visit_ListComp(self, node: ast.ListComp) -> Any:
+        with self.inside(Scope.COMPREHENSION, node):
+            return super().visit_ListComp(node)
+
+    def visit_SetComp(self, node: ast.SetComp) -> Any:
+        with self.inside(Scope.COMPREHENSION, node):
+            return super().visit_SetComp(node)
+
+    def visit_DictComp(self, node: ast.DictComp) -> Any:
+        with self.inside(Scope.COMPREHENSION, node):
+            return super().visit_DictComp(node)
+
+    def visit_GeneratorExp(self, node: ast.GeneratorExp) -> Any:
+        with self.inside(Scope.COMPREHENSION, node):
+            return super().visit_GeneratorExp(node)
 
     def visit_comprehension(self, node: ast.comprehension) -> ast.AST:
         if node.is_async:

@@ -83,7 +83,7 @@ class _Compilation:
         policy = Policy(self.allowed, condition=self.condition)
         with _room_to_recurse():
             body = policy.check(tree)
-        presets = {name for name in policy.loaded if name in MODULES and name not in policy.bound}
+        presets = {name for name in policy.loaded if name in MODULES and name not in policy.own}
         if "asyncio" in presets:
             policy.needs_loop(tree)
         if self.condition and not policy.returns:

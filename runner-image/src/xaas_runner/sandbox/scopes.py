@@ -3,14 +3,51 @@
 import ast
 from collections.abc import Iterator
 from enum import Enum, auto
+from typing import NamedTuple
 
 
 class Scope(Enum):
-    """What encloses a statement most closely."""
+    """A kind of scope."""
 
     SCRIPT = auto()
     FUNCTION = auto()
     CLASS = auto()
+    COMPREHENSION = auto()
+
+
+class Level(NamedTuple):
+    """One scope among those around a line; `bound`: the names bound in it so far."""
+
+    scope: Scope
+    node: ast.AST | None
+    bound: set[str]
+
+
+class Levels(list[Level]):
+    """The scopes around a line, the script's own first."""
+
+    def __init__(self) -> None:
+        super().__init__([Level(Scope.SCRIPT, None, set())])
+
+    @property
+    def statement(self) -> Level:
+        """The scope of the statement that the line is part of: where `:=` binds its name."""
+        return next(level for level in reversed(self) if level.scope is not Scope.COMPREHENSION)
+
+    @property
+    def method(self) -> ast.AST | None:
+        """The innermost function, if a class is around it."""
+        function = self.statement
+        inside = any(level.scope is Scope.CLASS for level in self)
+        return function.node if inside and function.scope is Scope.FUNCTION else None
+
+    def sees(self, name: str) -> bool:
+        """Whether the script has bound `name` where the line would find it."""
+        return any(
+            name in level.bound
+            for level in self
+            if level.scope is not Scope.CLASS or level is self[-1]
+        )
 
 
 _NESTED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)

@@ -22,9 +22,11 @@ from xaas_runner.sandbox.tables import (
     LOCKED,
     MARKERS,
     READABLE,
+    keywords_are_data,
     register,
     register_namedtuple,
 )
+from xaas_runner.sandbox.vocabulary import SCRIPT_FILE
 
 _Members = dict[str, Any]
 
@@ -226,6 +228,7 @@ def _datetime() -> _Members:
     import datetime as dt
 
     register_namedtuple_like(type(dt.date(2000, 1, 1).isocalendar()), "week weekday year")
+    BASES.add(dt.tzinfo)
     return {}
 
 
@@ -248,6 +251,53 @@ def _decimal() -> _Members:
     return {"localcontext": localcontext, **copies}
 
 
+def _string() -> _Members:
+    import string
+
+    keywords_are_data(string.Template.substitute)
+    keywords_are_data(string.Template.safe_substitute)
+    return {}
+
+
+def _contextlib() -> _Members:
+    """Made of the script's own functions only: any other would be called with what isn't checked."""
+    import contextlib
+
+    def of_own(make: Callable[..., Any]) -> Callable[[Any], Any]:
+        def decorate(function: Any) -> Any:
+            kind = type(function)
+            if kind is not types.FunctionType or function.__code__.co_filename != SCRIPT_FILE:
+                raise TypeError(f"{make.__name__} needs a function that the script defines")
+            return keywords_are_data(make(function))
+
+        return decorate
+
+    names = ("asynccontextmanager", "contextmanager")
+    return {name: of_own(getattr(contextlib, name)) for name in names}
+
+
+def _csv() -> _Members:
+    """The types of readers and writers have no public name: each is looked up in a sample."""
+    import csv
+    import io
+
+    register(type(csv.reader(())), "line_num")
+    register(type(csv.writer(io.StringIO())), "writerow writerows")
+    return {}
+
+
+def _shlex() -> _Members:
+    import shlex
+
+    def split(s: str, comments: bool = False, posix: bool = True) -> list[str]:
+        """Of a text only: the real one reads from anything, or from the standard input."""
+        if not issubclass(type(s), str):
+            raise TypeError("split needs a string")
+        return shlex.split(s, bool(comments), bool(posix))
+
+    return {"split": split}
+
+
 def _asyncio() -> _Members:
     from xaas_runner.sandbox.tasks import members
 
@@ -257,7 +307,9 @@ def _asyncio() -> _Members:
 STAND_INS: Final[dict[str, Callable[[], _Members]]] = {
     "asyncio": _asyncio,
     "collections": _collections,
+    "contextlib": _contextlib,
     "copy": _copy,
+    "csv": _csv,
     "dataclasses": _dataclasses,
     "datetime": _datetime,
     "decimal": _decimal,
@@ -265,7 +317,9 @@ STAND_INS: Final[dict[str, Callable[[], _Members]]] = {
     "functools": _functools,
     "hashlib": _hashlib,
     "json": _json,
+    "shlex": _shlex,
     "statistics": _statistics,
+    "string": _string,
     "typing": _typing,
 }
 READABLE[_Inert] = READABLE[_NewType] = frozenset()

@@ -6,8 +6,8 @@ recognised by their metaclass, which a script can't choose.
 """
 
 import types
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Self, TypeVar
 
 from xaas_runner.sandbox.vocabulary import NAMEDTUPLE_METHODS
 
@@ -51,7 +51,7 @@ _BUILT_IN: Final[dict[type, str]] = {
     tuple: _SEQUENCE,
     type({}.keys()): "isdisjoint",
     type({}.items()): "isdisjoint",
-    types.GeneratorType: "close send",
+    types.GeneratorType: "close send throw",
     types.MappingProxyType: "copy get items keys values",
     BaseException: "add_note args",
     ExceptionGroup: "add_note args derive exceptions message split subgroup",
@@ -85,6 +85,32 @@ MARKERS: Final[set[Any]] = set()
 
 LOCKED: Final[set[Any]] = set()
 """Classes of ours that have such a metaclass: every script shares them, none may change them."""
+
+DATA_KEYWORDS: Final[set[types.CodeType]] = set()
+"""Code of functions that take any keywords, and only pass them on as data."""
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def keywords_are_data(function: _Function) -> _Function:
+    """Declare that `**` may give this function keywords that begin with `_`: it takes any, as data."""
+    DATA_KEYWORDS.add(function.__code__)
+    return function
+
+
+class Handle:
+    """What stands for something of the step's: its log, its connection, what it is given.
+
+    A copy of it is the object itself: a second one would have a count or a limit of its own.
+    """
+
+    __slots__ = ()
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        return self
 
 
 def expose(

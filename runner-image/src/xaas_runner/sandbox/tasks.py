@@ -14,12 +14,27 @@ def _delay(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
+def _name(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _coroutine(awaitable: Any) -> Any:
+    """What a task can be made of: our own awaitables (a response on its way) are no coroutines."""
+    if asyncio.iscoroutine(awaitable) or asyncio.isfuture(awaitable):
+        return awaitable
+    return _awaited(awaitable) if hasattr(type(awaitable), "__await__") else awaitable
+
+
+async def _awaited(awaitable: Any) -> Any:
+    return await awaitable
+
+
 async def sleep(delay: Any, result: Any = None) -> Any:
     return await asyncio.sleep(float(delay), result)
 
 
 def create_task(coro: Any, *, name: Any = None) -> Any:
-    return asyncio.create_task(coro, name=None if name is None else str(name))
+    return asyncio.create_task(_coroutine(coro), name=_name(name))
 
 
 def gather(*awaitables: Any, return_exceptions: bool = False) -> Any:
@@ -30,8 +45,16 @@ async def wait_for(awaitable: Any, timeout: Any) -> Any:  # noqa: ASYNC109 - as 
     return await asyncio.wait_for(awaitable, _delay(timeout))
 
 
-def timeout(delay: Any) -> Any:
-    return asyncio.timeout(_delay(delay))
+class Timeout(asyncio.Timeout):  # type: ignore[misc]  # final, but for type checkers only
+    """A timeout whose deadline is a plain number."""
+
+    def reschedule(self, when: Any) -> None:
+        super().reschedule(_delay(when))
+
+
+def timeout(delay: Any) -> Timeout:
+    seconds = _delay(delay)
+    return Timeout(None if seconds is None else asyncio.get_running_loop().time() + seconds)
 
 
 async def wait(
@@ -53,7 +76,7 @@ class TaskGroup(asyncio.TaskGroup):
     def create_task(self, coro: Any, *, name: Any = None, context: Any = None) -> Any:
         if context is not None:
             raise TypeError("create_task takes no context here")
-        return super().create_task(coro, name=None if name is None else str(name))
+        return super().create_task(_coroutine(coro), name=_name(name))
 
 
 def members() -> dict[str, Any]:
@@ -61,5 +84,6 @@ def members() -> dict[str, Any]:
     from xaas_runner.sandbox.tables import register
 
     register(TaskGroup, "create_task")
+    register(Timeout, "expired reschedule when")
     ours = (sleep, create_task, gather, wait_for, timeout, wait, as_completed, TaskGroup)
     return {member.__name__: member for member in ours}

@@ -28,6 +28,9 @@ NAMEDTUPLE_METHODS: Final = frozenset({"_asdict", "_replace", "_fields", "_make"
 FORMATS: Final = frozenset({"format", "format_map"})
 """Methods of `str` that read attributes: replaced by our own."""
 
+DRIVEN: Final = frozenset({"aclose", "asend"})
+"""Methods of asynchronous generators: what they give is to be awaited, not driven by hand."""
+
 _BUILTINS: Final = _words("""
     None True False Ellipsis NotImplemented abs all any ascii bin bool bytearray bytes callable
     chr classmethod complex dict divmod enumerate filter float format frozenset hash hex int
@@ -53,21 +56,6 @@ FORBIDDEN_NAMES: Final = (
     | {"copyright", "credits", "exit", "help", "license", "quit"}
 ) - (frozenset(SAFE_BUILTINS) | GUARDED_BUILTINS)
 """Built-in names that a script doesn't have: refused unless the script defines them itself."""
-
-NEVER_IMPORTED: Final = frozenset(
-    _words("""
-    RestrictedPython asyncore atexit bdb builtins cProfile code codecs codeop commands concurrent
-    ctypes dbm dis distutils ensurepip faulthandler fcntl fileinput ftplib gc glob http imp
-    importlib inspect io linecache logging marshal mmap modulefinder msvcrt multiprocessing nt
-    ntpath opcode operator os pathlib pdb pickle pickletools pip pipes pkgutil posix posixpath
-    profile pstats pty pwd py_compile readline resource rlcompleter runpy sched select selectors
-    setuptools shelve shutil signal site smtplib socket socketserver sqlite3 ssl subprocess sys
-    sysconfig tarfile telnetlib tempfile test threading timeit trace traceback tracemalloc tty
-    types venv weakref webbrowser winreg xaas_runner xmlrpc zipapp zipfile zipimport
-    """)
-)
-"""Top-level modules that no setting opens: each reaches files, processes, other code or our own
-objects, and so would undo the policy. Names with a leading underscore are the same."""
 
 FORBIDDEN_ATTRIBUTES: Final = frozenset(
     _words("""
@@ -106,9 +94,3 @@ METHODS: Final = frozenset(
 )
 """Special methods that a class of a script may define: none that hooks into attribute access, class
 creation, instance creation, finalising or pickling."""
-
-
-def may_be_allowed(module: str) -> bool:
-    """Whether a setting may open `module` to scripts."""
-    root = module.partition(".")[0]
-    return root not in NEVER_IMPORTED and not root.startswith("_")
