@@ -9,6 +9,7 @@
     tasks       what a task run costs in runs of 10 to 1,000 tasks
     finished    whether runs that are over slow those that aren't
     live        what 10 to 5,000 live runs cost; memory; how soon a restarted operator works
+    trace       only if asked for: one run with idle runners, request by request
 
 The first three start real pods, and each figure is a ratio to what is measured in the same run. The
 others play the runners (`played_runners.py`). Machines differ and are noisy. Exit code 1 if a goal is
@@ -21,9 +22,10 @@ import os
 import statistics
 import sys
 import uuid
+from datetime import UTC, datetime
 
 import httpx
-from benchmarks import cluster_scale, cluster_throughput, cluster_warm
+from benchmarks import cluster_scale, cluster_throughput, cluster_trace, cluster_warm, node_cpu
 from benchmarks.bare_jobs import BareJobs
 from benchmarks.cluster_places import cleared, namespace
 from benchmarks.operator_numbers import Operator
@@ -127,6 +129,30 @@ async def played(report: Report, parts: list[str], options: argparse.Namespace) 
         await client.close()
 
 
+async def trace(product: installed.Installed) -> None:
+    """Print what happens in one run with idle runners."""
+    client = await KubeClient.connect(chart.access())
+    headers = {"authorization": f"Bearer {product.token}"}
+    rest = httpx.AsyncClient(
+        base_url=product.base_url, headers=headers, trust_env=False, timeout=30
+    )
+    try:
+        async with rest, namespace(client) as place, Operator(client) as operator:
+            runs = RestRuns(rest, place)
+            await runs.define()
+            await runs.run()
+            await cluster_warm.until_full(client, place)
+            began, before = datetime.now(UTC), node_cpu.used()
+            taken = await runs.run()
+            ended, after = datetime.now(UTC), node_cpu.used()
+            print("\n".join(await cluster_trace.lines(operator, began, ended)))
+            print(f"{taken:.3f} s; seconds of CPU meanwhile:")
+            for part, seconds in (after - before).most_common():
+                print(f"{seconds:7.2f}  {part}")
+    finally:
+        await client.close()
+
+
 def measure(report: Report, product: installed.Installed, options: argparse.Namespace) -> None:
     """All figures that are asked for."""
     without = [part for part in PLAYED if part in options.only]
@@ -138,6 +164,9 @@ def measure(report: Report, product: installed.Installed, options: argparse.Name
                 if ("warm" if part in cluster_warm.PARTS else part) in options.only:
                     chart.install(values, {"runner": {"warm": warm}})
                     asyncio.run(with_pods(report, product, part, options.turns))
+            if "trace" in options.only:
+                chart.install(values, {"runner": {"warm": cluster_warm.POOL}, "logLevel": "debug"})
+                asyncio.run(trace(product))
             if not without:
                 return
             chart.install(values, {"runner": {"nodeSelector": NOWHERE}})
@@ -154,7 +183,13 @@ def read_options() -> argparse.Namespace:
     add = parser.add_argument
     every = (*REAL, *PLAYED)
     add("--turns", type=int, default=3, help="plays of the tutorial (default 3)")
-    add("--only", nargs="+", choices=every, default=every, help="the figures that are wanted")
+    add(
+        "--only",
+        nargs="+",
+        choices=(*every, "trace"),
+        default=every,
+        help="the figures that are wanted",
+    )
     add("--finished", type=int, help="runs that are over (default 1,000; 20,000 with --long)")
     add("--live", type=int, help="runs that are live (default 2,000; 5,000 with --long)")
     add("--long", action="store_true", help="also what takes many minutes")

@@ -36,14 +36,14 @@ async def pooled(
     await runs.run()  # the pool learns its shape
     taken = []
     for _ in range(turns):
-        await _until_full(client, place)
+        await until_full(client, place)
         taken.append(await runs.run())
     report.goal(
         "tutorial with idle runners, POST to `complete`", statistics.median(taken), 0.5, "s"
     )
 
 
-async def _until_full(client: KubeClient, place: str) -> None:
+async def until_full(client: KubeClient, place: str) -> None:
     """Wait until all idle runners are there, and ask for work."""
     only = {"labelSelector": f"{Label.COMPONENT}=step,!{Label.RUN}"}
     while True:

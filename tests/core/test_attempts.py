@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.core.kit.play import START, Play
 
 from xaas_core.codec import Codec
-from xaas_core.engine.attempts import MAX_LOST
+from xaas_core.engine.attempts import MAX_LOST, TROUBLE_AFTER
 from xaas_core.engine.facts import Decision, Phase, Settings, Sighting
 from xaas_core.engine.plan import Plan
 from xaas_core.engine.records import Attempt, Failure, StepRecord, TaskRecord
@@ -364,9 +364,12 @@ def sees(play: Play, **more: Any) -> Decision:
 
 def test_why_a_runner_doesnt_start_is_recorded_and_told_in_the_end() -> None:
     play = Play(one(start_timeout=5000), MANUAL).play("run")
-    sees(play, message="ErrImagePull: no such image")
+    decision = sees(play, message="ErrImagePull: no such image")
+    assert play.attempts("a")[0].trouble == "", "mostly it passes"
+    assert decision.wake_at == play.now + TROUBLE_AFTER
+    play.tick(TROUBLE_AFTER)
     assert play.attempts("a")[0].trouble == "ErrImagePull: no such image"
-    play.tick(5000)
+    play.tick(4000)
     play.lose("a", message="the pod was deleted")
     (attempt,) = play.attempts("a")
     assert attempt.failure is not None
@@ -388,8 +391,9 @@ def test_trouble_that_passes_is_forgotten_and_its_time_doesnt_count() -> None:
 def test_what_the_backend_has_no_room_for_waits_as_long_as_it_takes() -> None:
     # Not thorough: each decision launches it again, and the play then takes it for made.
     play = Play(one(start_timeout=5000), MANUAL, thorough=False).play("run")
-    sees(play, phase=Phase.ABSENT, message="exceeded quota")
-    play.tick(60_000)
+    for passed in (TROUBLE_AFTER, 60_000):
+        sees(play, phase=Phase.ABSENT, message="exceeded quota")
+        play.tick(passed)
     sees(play, phase=Phase.ABSENT, message="exceeded quota")
     assert play.do("a") == "pending"
     assert play.ending == set()

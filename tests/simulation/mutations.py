@@ -325,10 +325,10 @@ def merged_backwards() -> list[Patch]:
 def parents_only() -> list[Patch]:
     """A task's input has the deltas of its dependencies, but not of theirs."""
 
-    def parents(self: Graph) -> dict[str, frozenset[str]]:
-        return {ref: frozenset(needs) for ref, needs in self.dependencies.items()}
+    def parents(self: Graph, ref: str) -> set[str]:
+        return set(self.dependencies[ref])
 
-    return [(Graph, "ancestors", property(parents))]
+    return [(Graph, "ancestors", parents)]
 
 
 def undo_from_the_start() -> list[Patch]:

@@ -83,6 +83,10 @@ them with what the code calls.
 - apiGroups: [apps]
   resources: [controllerrevisions]
   verbs: [get]
+# Logs: found by what a Job and its pod say of themselves.
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [list]
 - apiGroups: [""]
   resources: [pods]
   verbs: [list]

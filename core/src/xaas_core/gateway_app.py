@@ -4,6 +4,8 @@ Plain ASGI, no framework: four paths, one method, and it is called twice for eac
 """
 
 import json
+import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
@@ -53,6 +55,9 @@ OPTIONAL: Final[Mapping[str, type]] = {
 
 MAX_TEXT: Final = 256
 """Longest text beside scripts' own, such as a nonce: it is recorded."""
+
+
+log = logging.getLogger(__name__)
 
 
 class Refusal(Exception):
@@ -125,8 +130,7 @@ class GatewayApp:
         await send({"type": "http.response.body", "body": body})
 
     async def _answer(self, scope: Scope, receive: Receive) -> Any:
-        call = self._calls.get(scope["path"])
-        if call is None:
+        if scope["path"] not in self._calls:
             raise Refusal(404, "there is no such call")
         if scope["method"] != "POST":
             raise Refusal(405, "calls are POSTs")
@@ -141,9 +145,16 @@ class GatewayApp:
         if isinstance(runner, IdleRunner) and scope["path"] not in IDLE_PATHS:
             raise Refusal(403, "an idle runner has nothing to say")
         message = _checked(await _body(receive), FIELDS[scope["path"]])
+        began = time.perf_counter()
+        answer = await self._asked(runner, scope["path"], message)
+        lasted = 1000 * (time.perf_counter() - began)
+        log.debug("%s by %s: %s, %.1f ms", scope["path"], runner, answer.get("answer"), lasted)
+        return answer
+
+    async def _asked(self, runner: RunnerKey | IdleRunner, path: str, message: Any) -> Any:
         if isinstance(runner, IdleRunner):
-            return await self._idle(runner, scope["path"], message)
-        return await call(runner, message)
+            return await self._idle(runner, path, message)
+        return await self._calls[path](runner, message)
 
 
 async def _body(receive: Receive) -> bytes:

@@ -327,8 +327,9 @@ class Launcher(Protocol):
 
     async def start(self, *orders: LaunchOrder) -> None:
         """Start one runner for each order, side by side. Idempotent by run, ref, side, attempt and
-        launch. A runner that can't be started is sighted as refused; raises Unavailable, once all
-        were tried, if one should be tried again."""
+        launch. A runner that can't be started is sighted as refused. It may be under way when this
+        returns, and is sighted as live then; if that comes to nothing for now, `changed` is called.
+        Raises Unavailable if one should be tried again."""
 
     async def prepare(self, *orders: LaunchOrder) -> None:
         """Start runners ahead of their turn, as far as that is worth it: an order that is started

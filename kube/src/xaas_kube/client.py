@@ -7,7 +7,9 @@ an `ApiError` with the server's own words; what couldn't be sent or answered is 
 
 import asyncio
 import json
+import logging
 import re
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -54,6 +56,9 @@ METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
 MERGE_PATCH: Final = "application/merge-patch+json"
 JSON_PATCH: Final = "application/json-patch+json"
+
+
+log = logging.getLogger(__name__)
 
 
 class ApiError(Exception):
@@ -186,10 +191,13 @@ class KubeClient:
         while True:
             left -= 1
             try:
+                began = time.perf_counter()
                 async with self._response(call) as response:
                     found: Json = deep_json.loads(await response.read())
-                    return found
+                log.debug("%s %s: %.1f ms", method, path, 1000 * (time.perf_counter() - began))
+                return found
             except ApiError as error:
+                log.debug("%s %s: %s", method, path, error)
                 if error.code != 429 or left == 0:
                     raise
                 # Nothing was done; the server has too much to do, and says when it may have less.

@@ -14,6 +14,7 @@ Nothing here has to survive a restart: it is read anew.
 import asyncio
 import logging
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Final
 
 from xaas_core.engine.facts import Key, Phase, Sighting
@@ -33,7 +34,9 @@ from xaas_kube.words import MANAGER, Label, jobs, pods
 SELECTOR: Final = f"{Label.MANAGED_BY}={MANAGER},{Label.COMPONENT}=step"
 
 MARK_EVERY: Final = 2.0
-"""Seconds between looks at pods that don't say yet what they are for."""
+MARK_AT_LEAST_EVERY: Final = 30.0
+"""Seconds between looks at pods that don't say yet what they are for: when nothing was started
+lately, and when there always is something."""
 
 AGAIN: Final = 2.0
 """Seconds until a Job is asked for again that the namespace has no room for."""
@@ -68,7 +71,8 @@ class JobLauncher:
         self._held_up: dict[RunnerKey, str] = {}
         self._absent: set[RunnerKey] = set()
         self._ahead: set[RunnerKey] = set()
-        self._marking: set[asyncio.Task[None]] = set()
+        self._starting: dict[RunnerKey, asyncio.Task[None]] = {}
+        self._started_at = 0.0
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start_up(self) -> None:
@@ -77,7 +81,7 @@ class JobLauncher:
         self._tasks = [asyncio.create_task(each.run(), name="informer") for each in informers]
         explanations = Explanations(self._client, self._seen)
         self._tasks.append(asyncio.create_task(explanations.look(), name="explain"))
-        self._tasks.append(asyncio.create_task(self._mark_again(), name="mark"))
+        self._tasks.append(asyncio.create_task(self._mark(), name="mark"))
         for informer, task in zip(informers, self._tasks, strict=False):
             await informer.until_synced(task)
 
@@ -89,7 +93,7 @@ class JobLauncher:
 
     async def close(self) -> None:
         """Watch no more. Runners go on, and report to whoever comes next."""
-        tasks = [*self._tasks, *self._marking]
+        tasks = [*self._tasks, *self._starting.values()]
         for task in tasks:
             task.cancel()
         if tasks:
@@ -98,11 +102,32 @@ class JobLauncher:
     # ----------------------------------------------------------------------------------- the port
 
     async def start(self, *orders: LaunchOrder) -> None:
-        """See the port."""
-        done = await asyncio.gather(*map(self._start, orders), return_exceptions=True)
-        for error in done:
-            if error is not None:
-                raise error
+        """See the port. Returns at once: what is being started is sighted as if it were there, and
+        the next decision needn't wait for it."""
+        self._started_at = asyncio.get_running_loop().time()
+        for order in orders:
+            runner = runner_of(order)
+            if runner not in self._starting:
+                starting = asyncio.create_task(self._start(order), name=f"start {runner}")
+                self._starting[runner] = starting
+                starting.add_done_callback(partial(self._started, runner))
+
+    def _started(self, runner: RunnerKey, starting: asyncio.Task[None]) -> None:
+        """It was tried to start a runner. If that failed for now, the run is to be looked at again."""
+        del self._starting[runner]
+        if starting.cancelled():
+            return
+        error = starting.exception()
+        if error is not None:
+            expected = isinstance(error, Unavailable)
+            log.warning("the Job %s isn't made: %s", job_name(runner), error, exc_info=not expected)
+            asyncio.get_running_loop().call_later(AGAIN, self._changed, runner.run)
+
+    async def _until_started(self, runners: Collection[RunnerKey]) -> None:
+        """Wait until it is known what became of those that are being started."""
+        starting = [self._starting[each] for each in runners if each in self._starting]
+        if starting:
+            await asyncio.wait(starting)
 
     async def prepare(self, *orders: LaunchOrder) -> None:
         """See the port: so many at a time as the settings allow, and no more than there is room for."""
@@ -148,10 +173,12 @@ class JobLauncher:
         except Unreachable as error:
             raise Unavailable(str(error)) from error
         self._held_up.pop(runner, None)
-        self._jobs.tell(made)
+        with self._seen.expected():
+            self._jobs.tell(made)
 
     async def end(self, runner: RunnerKey, grace: int) -> None:
         """See the port. The grace period is in the pod since it was made."""
+        await self._until_started([runner])
         run = self._where(runner.run)
         if run is None:
             return
@@ -193,6 +220,7 @@ class JobLauncher:
         Raises Unavailable while any of them lives: with the run's records gone (deleted in the
         foreground, what a run owns goes first) nobody but us knows of it.
         """
+        await self._until_started([each for each in self._starting if each.run == run])
         alive = self._seen.alive(run)
         for namespace, name in {(pod.namespace, pod.job) for pod in alive}:
             await self._delete(namespace, name)
@@ -211,34 +239,27 @@ class JobLauncher:
 
     async def _of_pool(self, order: LaunchOrder, run: KnownRun) -> Json | None:
         """The Job of an idle runner, given to an order, if there is one. Raises Unreachable."""
-        given = None if self._pool is None else await self._pool.take(order, run)
-        if given is not None:
-            # Its script needn't wait for that.
-            marking = asyncio.create_task(self._mark(given), name="mark")
-            self._marking.add(marking)
-            marking.add_done_callback(self._marking.discard)
-        return given
+        return None if self._pool is None else await self._pool.take(order, run)
 
-    async def _mark(self, job: Json) -> None:
-        """Have the pods of a Job that was idle say what they are for: by that their logs are found.
-
-        What fails here is made up for later (`_mark_again`).
-        """
-        meta = job["metadata"]
-        for pod in self._seen.pods_of(meta["namespace"], meta["name"]):
-            try:
-                marked = await self._client.patch(pods(pod.namespace, pod.name), pod_marks(job))
-                self._pods.tell(marked)
-            except (ApiError, Unreachable) as error:
-                log.info("the pod %s can't be marked yet: %s", pod.name, error)
-
-    async def _mark_again(self) -> None:
-        """Mark the pods that whoever led before us hasn't, or couldn't; for ever."""
+    async def _mark(self) -> None:
+        """Have the pods of Jobs that were idle say what they are for now, as those of others do; for
+        ever. Nothing depends on it: so it comes when nothing else is to be done, or after a while."""
+        clock = asyncio.get_running_loop().time
+        marked_at = clock()
         while True:
             await asyncio.sleep(MARK_EVERY)
+            if (
+                clock() - self._started_at < MARK_EVERY
+                and clock() - marked_at < MARK_AT_LEAST_EVERY
+            ):
+                continue
+            marked_at = clock()
             for seen in self._seen.unmarked():
                 try:
-                    await self._mark(await self._client.get(jobs(seen.namespace, seen.name)))
+                    marks = pod_marks(await self._client.get(jobs(seen.namespace, seen.name)))
+                    for pod in self._seen.pods_of(seen.namespace, seen.name):
+                        path = pods(pod.namespace, pod.name)
+                        self._pods.tell(await self._client.patch(path, marks))
                 except (ApiError, Unreachable) as error:
                     log.info("the pods of %s can't be marked yet: %s", seen.name, error)
 
@@ -318,6 +339,8 @@ class JobLauncher:
             if told.phase is Phase.LIVE:
                 return told
             held = held or told.held
+        if runner in self._starting:
+            return Sighting(runner.attempt, runner.launch, Phase.LIVE, held=held)
         if runner in self._refused:
             text = self._refused[runner]
             return Sighting(

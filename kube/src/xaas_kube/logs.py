@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from xaas_core.ports import LogGone, RunnerKey, Unavailable
-from xaas_kube.client import ApiError, KubeClient, Params, Unreachable
+from xaas_kube.client import METADATA_LIST, ApiError, KubeClient, Params, Unreachable
 from xaas_kube.errors import translated
 from xaas_kube.jobs import job_name
 from xaas_kube.store import KubernetesStore
-from xaas_kube.words import Label, pods
+from xaas_kube.words import Label, jobs, pods
 
 ENDS_WITHIN: Final = 20.0
 """Seconds that a container may take to end after its step."""
@@ -84,16 +84,24 @@ class PodLogs:
         if runner in self._names:
             self._names.move_to_end(runner)
             return self._names[runner]
-        selector = f"{Label.RUNNER}={job_name(runner)}"
-        with translated("pods"):
-            found = await self._client.get(pods(namespace), {"labelSelector": selector})
-        if not found["items"]:
+        of_runner = f"{Label.RUNNER}={job_name(runner)}"
+        found = await self._named(pods(namespace), of_runner)
+        if not found:
+            # Of a pool, perhaps: then for a while only its Job says whose it is.
+            for job in await self._named(jobs(namespace), of_runner):
+                found += await self._named(pods(namespace), f"{Label.JOB}={job}")
+        if not found:
             raise _gone(runner)
-        name: str = found["items"][0]["metadata"]["name"]
-        self._names[runner] = name
+        self._names[runner] = found[0]
         if len(self._names) > KEPT_NAMES:
             self._names.popitem(last=False)
-        return name
+        return found[0]
+
+    async def _named(self, where: str, selector: str) -> list[str]:
+        """The names of what a label selects."""
+        with translated(where):
+            found = await self._client.get(where, {"labelSelector": selector}, METADATA_LIST)
+        return [item["metadata"]["name"] for item in found["items"] or ()]
 
 
 def _gone(runner: RunnerKey) -> LogGone:

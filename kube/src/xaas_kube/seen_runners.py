@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from xaas_core.engine.facts import Key
@@ -23,6 +24,15 @@ class SeenRunners:
         self._by_job: defaultdict[tuple[str, str], dict[str, SeenPod]] = defaultdict(dict)
         self.jobs = _Sink(self._job_seen, self._job_gone)
         self.pods = _Sink(self._pod_seen, self._pod_gone)
+
+    @contextmanager
+    def expected(self) -> Iterator[None]:
+        """What is seen meanwhile is what was asked for, and no news."""
+        changed, self._changed = self._changed, lambda run: None
+        try:
+            yield
+        finally:
+            self._changed = changed
 
     def of(self, run: str, key: Key, namespace: str) -> list[SeenJob]:
         """The Jobs of a task run in its namespace, the oldest launch first."""

@@ -136,7 +136,7 @@ def read_pod(item: Json, before: SeenPod | None) -> SeenPod:
         uid=meta["uid"],
         namespace=meta["namespace"],
         name=meta["name"],
-        job=meta["labels"]["batch.kubernetes.io/job-name"],
+        job=meta["labels"][Label.JOB],
         run=meta["labels"].get(Label.RUN, ""),
         created=meta["creationTimestamp"],
         over=phase in ("Succeeded", "Failed") or _all_ended(item, ended),

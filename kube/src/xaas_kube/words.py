@@ -39,6 +39,7 @@ class Label(StrEnum):
     POOL = "xaas.dev/pool"  # of a Job that is or was an idle runner: its shape
     IDLE = "xaas.dev/idle"  # of one that still is
     KEY = "xaas.dev/idempotency-key"  # digest of the Idempotency-Key that it was made with
+    JOB = "batch.kubernetes.io/job-name"  # of a pod: Kubernetes' own
     MANAGED_BY = "app.kubernetes.io/managed-by"
     COMPONENT = "app.kubernetes.io/component"  # step: a pod that runs users' scripts
 

@@ -15,6 +15,9 @@ from xaas_core.engine.states import OnAbort, Reason, RunState, Side, TaskState
 MAX_LOST = 5
 """Runners of one attempt that may vanish before their first step begins; then it is NotStarted."""
 
+TROUBLE_AFTER = 1000
+"""Milliseconds until it is worth a write why a runner doesn't start: mostly it does, a moment later."""
+
 NOT_RETRIED = frozenset(
     {
         Reason.NOT_STARTED,
@@ -111,6 +114,10 @@ def _by_trouble(draft: Draft, key: Key, attempt: Attempt) -> Attempt:
         stop = Stop(seen.reason or Reason.RUNNER_LOST, draft.now)
         return replace(attempt, stop=stop, trouble=seen.message)
     if attempt.begun or seen.message == attempt.trouble:
+        return attempt
+    worth_it = attempt.launched_at + min(TROUBLE_AFTER, draft.task(key).start_timeout // 2)
+    if seen.message and draft.now < worth_it:
+        draft.decision.wake(worth_it)
         return attempt
     # What there was no room for is made now, perhaps: its time to start begins.
     since = attempt.launched_at if seen.message else draft.now
