@@ -366,10 +366,10 @@ def test_why_a_runner_doesnt_start_is_recorded_and_told_in_the_end() -> None:
     play = Play(one(start_timeout=5000), MANUAL).play("run")
     decision = sees(play, message="ErrImagePull: no such image")
     assert play.attempts("a")[0].trouble == "", "mostly it passes"
-    assert decision.wake_at == play.now + TROUBLE_AFTER
-    play.tick(TROUBLE_AFTER)
+    assert decision.wake_at == play.now + 2500, "at half of its time at the latest"
+    play.tick(2500)
     assert play.attempts("a")[0].trouble == "ErrImagePull: no such image"
-    play.tick(4000)
+    play.tick(2500)
     play.lose("a", message="the pod was deleted")
     (attempt,) = play.attempts("a")
     assert attempt.failure is not None

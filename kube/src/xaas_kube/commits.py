@@ -115,6 +115,8 @@ class Commits:
 
     async def _hold(self, known: KnownRun) -> None:
         """Hold on to a run that was made with kubectl, before anything is started for it."""
+        if known.held:
+            return
         item = await self._runs.read(known.uid)
         version = item["metadata"]["resourceVersion"]
         if version != str(known.version):

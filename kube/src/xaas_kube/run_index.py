@@ -16,13 +16,13 @@ from xaas_kube import run_objects
 from xaas_kube.client import Json
 from xaas_kube.definition_objects import created
 from xaas_kube.feed import ChangeFeed
-from xaas_kube.words import Annotation, Label
+from xaas_kube.words import FINALIZER, Annotation, Label
 
 
 @dataclass(frozen=True)
 class KnownRun:
     """A run as it was last seen. `version` counts; `shown` are the fields that its status has;
-    `others` are finalizers that aren't ours."""
+    `held`: it has our finalizer; `others` are finalizers that aren't ours."""
 
     uid: str
     namespace: str
@@ -37,6 +37,7 @@ class KnownRun:
     shown: frozenset[str]
     conditions: tuple[Json, ...]
     logged: int
+    held: bool
     others: tuple[str, ...]
     run: Run
     """With its history while it isn't over: it is looked at for each change."""
@@ -128,6 +129,7 @@ def known_run(item: Json) -> KnownRun:
         shown=frozenset(status),
         conditions=tuple(status.get("conditions") or ()),
         logged=len(status.get("log") or ()),
+        held=FINALIZER in (meta.get("finalizers") or ()),
         others=tuple(run_objects.finalizers_of_others(item)),
         run=run_objects.read(item, history=False),
     )

@@ -15,7 +15,7 @@ from xaas_core.engine.states import OnAbort, Reason, RunState, Side, TaskState
 MAX_LOST = 5
 """Runners of one attempt that may vanish before their first step begins; then it is NotStarted."""
 
-TROUBLE_AFTER = 1000
+TROUBLE_AFTER = 3000
 """Milliseconds until it is worth a write why a runner doesn't start: mostly it does, a moment later."""
 
 NOT_RETRIED = frozenset(
