@@ -69,9 +69,15 @@ def test_a_pool(parts: Parts, space: Space, gate: Gate, rest: Rest) -> None:
     used = space.items("jobs", f"--selector=xaas.dev/run={uid}")
     assert {each["metadata"]["name"] for each in used} == known
     assert {each["metadata"]["ownerReferences"][0]["uid"] for each in used} == {uid}
-    pods = space.items("pods", f"--selector=xaas.dev/run={uid}")
-    assert sorted(each["metadata"]["annotations"]["xaas.dev/ref"] for each in pods) == ["a", "b"]
+    # At once: the pods needn't say yet whose they are, as those of others do.
     assert "a was here" in rest.call("GET", f"/pipelineruns/{uid}/tasks/a/do/logs", 200).text
+
+    def are_marked() -> bool:
+        pods = space.items("pods", f"--selector=xaas.dev/run={uid}")
+        refs = [each["metadata"]["annotations"]["xaas.dev/ref"] for each in pods]
+        return sorted(refs) == ["a", "b"]
+
+    until("the pods say whose they are", are_marked)
     assert gate.notes["b"] == [1, 1], "once in each run"
     until("the pool is full again", is_full)
     until("who waited in vain has left", lambda: not up(space), within=120)

@@ -73,6 +73,7 @@ class JobLauncher:
         self._ahead: set[RunnerKey] = set()
         self._starting: dict[RunnerKey, asyncio.Task[None]] = {}
         self._started_at = 0.0
+        self._not_before: dict[RunnerKey, float] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start_up(self) -> None:
@@ -104,10 +105,10 @@ class JobLauncher:
     async def start(self, *orders: LaunchOrder) -> None:
         """See the port. Returns at once: what is being started is sighted as if it were there, and
         the next decision needn't wait for it."""
-        self._started_at = asyncio.get_running_loop().time()
+        now = self._started_at = asyncio.get_running_loop().time()
         for order in orders:
             runner = runner_of(order)
-            if runner not in self._starting:
+            if runner not in self._starting and now >= self._not_before.get(runner, now):
                 starting = asyncio.create_task(self._start(order), name=f"start {runner}")
                 self._starting[runner] = starting
                 starting.add_done_callback(partial(self._started, runner))
@@ -121,7 +122,12 @@ class JobLauncher:
         if error is not None:
             expected = isinstance(error, Unavailable)
             log.warning("the Job %s isn't made: %s", job_name(runner), error, exc_info=not expected)
-            asyncio.get_running_loop().call_later(AGAIN, self._changed, runner.run)
+            self._try_later(runner)
+
+    def _try_later(self, runner: RunnerKey) -> None:
+        loop = asyncio.get_running_loop()
+        self._not_before[runner] = loop.time() + AGAIN
+        loop.call_later(AGAIN + 0.05, self._changed, runner.run)  # surely not before that
 
     async def _until_started(self, runners: Collection[RunnerKey]) -> None:
         """Wait until it is known what became of those that are being started."""
@@ -173,6 +179,7 @@ class JobLauncher:
         except Unreachable as error:
             raise Unavailable(str(error)) from error
         self._held_up.pop(runner, None)
+        self._not_before.pop(runner, None)
         with self._seen.expected():
             self._jobs.tell(made)
 
@@ -226,7 +233,7 @@ class JobLauncher:
             await self._delete(namespace, name)
         if alive:
             raise Unavailable(f"{len(alive)} runners of the run {run} are still being stopped")
-        for memory in (self._refused, self._held_up):
+        for memory in (self._refused, self._held_up, self._not_before):
             for runner in [each for each in memory if each.run == run]:
                 del memory[runner]
         self._absent -= {each for each in self._absent if each.run == run}
@@ -284,7 +291,7 @@ class JobLauncher:
             self._changed(runner.run)
         elif error.code in (403, 404):  # a quota that is used up; a namespace that is being deleted
             self._held_up[runner] = error.message
-            asyncio.get_running_loop().call_later(AGAIN, self._changed, runner.run)
+            self._try_later(runner)
         else:
             raise Unavailable(f"the Job {job_name(runner)} can't be made: {error}") from error
 
@@ -339,14 +346,14 @@ class JobLauncher:
             if told.phase is Phase.LIVE:
                 return told
             held = held or told.held
-        if runner in self._starting:
-            return Sighting(runner.attempt, runner.launch, Phase.LIVE, held=held)
         if runner in self._refused:
             text = self._refused[runner]
             return Sighting(
                 runner.attempt, runner.launch, Phase.REFUSED, Reason.INVALID_JOB, text, held=held
             )
         text = self._held_up.get(runner, "")
+        if runner in self._starting:
+            return Sighting(runner.attempt, runner.launch, Phase.LIVE, message=text, held=held)
         if runner not in self._absent and await self._is_there(run, runner):
             return Sighting(runner.attempt, runner.launch, Phase.LIVE)
         self._absent.add(runner)

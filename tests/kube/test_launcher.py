@@ -1,0 +1,110 @@
+"""Starting runners on a real API server: at once, once, and not again and again in vain."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from xaas_core.engine.facts import Phase, Sighting
+from xaas_core.engine.states import Side
+from xaas_core.ports import LaunchOrder
+from xaas_core.testing.builders import task_plan
+from xaas_kube import launcher as launching
+from xaas_kube.client import ApiError, KubeClient
+from xaas_kube.jobs import JobSettings, runner_of
+from xaas_kube.launcher import JobLauncher
+from xaas_kube.run_index import KnownRun, known_run
+from xaas_kube.words import jobs
+
+pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
+
+UID = "8b0f0e9e-0000-4000-8000-000000000001"
+PLACE = "launcher"
+ORDER = LaunchOrder(UID, PLACE, "a", Side.DO, 1, 1, (0,), task_plan("a"), "token")
+KEY = ("a", Side.DO)
+
+
+def known(uid: str, namespace: str) -> KnownRun:
+    meta = {"uid": uid, "namespace": namespace, "name": "r", "resourceVersion": "1"}
+    meta |= {"creationTimestamp": "2026-01-01T00:00:00Z"}
+    return known_run({"metadata": meta, "spec": {"name": "p"}})
+
+
+class Launching:
+    """A launcher, and what it has told and sent."""
+
+    def __init__(self, client: KubeClient, namespace: str = PLACE) -> None:
+        self.client = client
+        where = partial(known, namespace=namespace)
+        settings = JobSettings(image="runner")
+        self.launcher = JobLauncher(client, where, settings, "http://10.0.0.1:8082")
+        self.changed: list[str] = []
+        self.launcher.subscribe(self.changed.append)
+
+    @property
+    def tries(self) -> int:
+        return self.client.sent["create", "jobs"]
+
+    async def sight(self) -> Sighting:
+        return (await self.launcher.sight(UID, [runner_of(ORDER)]))[KEY]
+
+    async def settle(self) -> None:
+        """Wait until it is known what has become of what is being started."""
+        await self.launcher._until_started([runner_of(ORDER)])
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def client(api_server: Path) -> AsyncIterator[KubeClient]:
+    client = await KubeClient.connect(api_server)
+    with suppress(ApiError):  # it is there
+        await client.create("/api/v1/namespaces", {"metadata": {"name": PLACE}})
+    yield client
+    await client.delete(jobs(PLACE), {"propagationPolicy": "Background"})
+    await client.close()
+
+
+async def test_what_is_being_started_is_sighted_and_made_once(client: KubeClient) -> None:
+    made = Launching(client)
+    await made.launcher.start(ORDER)
+    assert (await made.sight()).phase is Phase.LIVE, "nobody waits for it"
+    await made.launcher.start(ORDER, ORDER)
+    await made.settle()
+    assert made.tries == 1
+    assert (await made.sight()).phase is Phase.LIVE
+    assert made.changed == [], "it is as it was said to be"
+    await made.launcher.start(ORDER)
+    await made.settle()
+    assert made.tries == 1
+    await made.launcher.start(replace(ORDER, launch=2))
+    await made.launcher.end(runner_of(replace(ORDER, launch=2)), 0)
+    left = (await client.get(jobs(PLACE)))["items"]
+    alive = [each for each in left if "deletionTimestamp" not in each["metadata"]]
+    assert len(alive) == 1, "what was being started is ended, too"
+
+
+async def test_what_there_is_no_room_for_is_tried_after_a_while(
+    client: KubeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launching, "AGAIN", 0.3)
+    made = Launching(client, "nowhere")
+    await made.launcher.start(ORDER)
+    await made.settle()
+    told = await made.sight()
+    assert told.phase is Phase.ABSENT
+    assert told.message == 'namespaces "nowhere" not found'
+    for _ in range(5):
+        await made.launcher.start(ORDER)
+        await made.settle()
+    assert made.tries == 1
+    assert made.changed == []
+    await asyncio.sleep(0.5)
+    assert made.changed == [UID]
+    await made.launcher.start(ORDER)
+    assert await made.sight() == replace(told, phase=Phase.LIVE), "why it waits is still so"
+    await made.settle()
+    assert made.tries == 2
