@@ -42,8 +42,8 @@ ifeq ($(ARGS),)
 	$(BIN)/python -m pytest tests/conformance --on-cluster --numprocesses=$(AT_ONCE)
 endif
 
-test-fast: $(READY)  ## run the tests that need no server: under a minute
-	$(BIN)/python -m pytest -m 'not ($(NOT_FAST))' $(ARGS)
+test-fast: $(READY)  ## run the tests that take no server and no patience: under a minute
+	$(BIN)/python -m pytest -m 'not ($(NOT_FAST))' --numprocesses=auto $(ARGS)
 
 lint: $(READY)  ## check style and types
 	$(BIN)/ruff check .

@@ -8,7 +8,7 @@ from tests.api.kit.client import Client, Json, places, problem
 
 from xaas_api.paths import in_path
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]  # with a server
 
 KINDS = ["pipelinetasks", "pipelines"]
 

@@ -28,7 +28,7 @@ from xaas_core.testing.builders import run_spec
 from xaas_core.testing.clock import VirtualClock
 from xaas_core.testing.memory_store import MemoryStore
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]  # with a server
 
 PATIENCE = 10.0
 

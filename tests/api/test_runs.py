@@ -8,7 +8,7 @@ import httpx
 import pytest
 from tests.api.kit.client import HANGS, Client, Json, places, problem
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]  # with a server
 
 NOBODY = "00000000-0000-4000-8000-000000000000"
 

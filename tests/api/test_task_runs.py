@@ -7,7 +7,7 @@ import httpx
 import pytest
 from tests.api.kit.client import HANGS, Client, Json, places, problem
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]  # with a server
 
 
 def without_times(task_run: Json) -> Json:

@@ -116,7 +116,10 @@ INVALID: dict[str, tuple[Json, str]] = {
         {"resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}},
         "must be less than or equal to cpu limit",
     ),
-    "a resource that there can't be": ({"resources": {"limits": {"no name/foo": "1"}}}, "no name/foo"),
+    "a resource that there can't be": (
+        {"resources": {"limits": {"no name/foo": "1"}}},
+        "no name/foo",
+    ),
     "more steps than a Job has room for": ({"steps": 3000}, "is invalid"),
 }
 

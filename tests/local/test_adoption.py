@@ -19,7 +19,7 @@ from xaas_local import process_watch
 from xaas_local.data import DataDir
 from xaas_local.launches import Launches, LaunchState
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]  # with real processes
 
 SERVER = """
 import asyncio, sys

@@ -18,7 +18,7 @@ from xaas_local.launcher import ProcessLauncher
 from xaas_local.launches import Launches
 from xaas_local.logs import FileLogs
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]  # with real processes
 
 SLEEPS = "await asyncio.sleep(600)"
 # A long call into C hears no signal; should one come before it, that is swallowed.

@@ -16,6 +16,8 @@ import pytest
 
 from xaas_runner.callout import MAX_BODY_BYTES
 
+pytestmark = pytest.mark.slow  # with real processes, and what they wait for
+
 if TYPE_CHECKING:
     from tests.runner.step.conftest import Steps
 

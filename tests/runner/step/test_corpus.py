@@ -8,6 +8,8 @@ import pytest
 
 from xaas_runner.contract import FINISH_PATH
 
+pytestmark = pytest.mark.slow  # with real processes, and what they wait for
+
 if TYPE_CHECKING:
     from tests.runner.step.conftest import Gateway, Steps
 

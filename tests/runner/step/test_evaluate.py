@@ -17,6 +17,8 @@ import RestrictedPython
 import xaas_runner
 from xaas_runner.evaluate import Evaluator, _Client
 
+pytestmark = pytest.mark.slow  # with real processes, and what they wait for
+
 if TYPE_CHECKING:
     from tests.runner.step.conftest import Child
 

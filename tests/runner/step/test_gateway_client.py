@@ -10,6 +10,8 @@ import pytest
 from xaas_runner.contract import BEGIN_PATH, CHILD_PATH, FINISH_PATH, WAIT_PATH
 from xaas_runner.gateway_client import GatewayClient, Refused
 
+pytestmark = pytest.mark.slow  # with real processes, and what they wait for
+
 if TYPE_CHECKING:
     from tests.runner.step.conftest import Gateway, Steps
 

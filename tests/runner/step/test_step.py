@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+pytestmark = pytest.mark.slow  # with real processes, and what they wait for
+
 if TYPE_CHECKING:
     from tests.runner.step.conftest import Gateway, Steps
 

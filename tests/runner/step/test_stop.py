@@ -9,6 +9,8 @@ import pytest
 
 from xaas_runner import contract
 
+pytestmark = pytest.mark.slow  # with real processes, and what they wait for
+
 if TYPE_CHECKING:
     from tests.runner.step.conftest import Gateway, Steps
 

@@ -12,6 +12,8 @@ import pytest
 
 from xaas_runner.contract import BEGIN_PATH, FINISH_PATH, PROTOCOL
 
+pytestmark = pytest.mark.slow  # with real processes, and what they wait for
+
 if TYPE_CHECKING:
     from tests.runner.step.conftest import Child, Gateway, Steps
 
