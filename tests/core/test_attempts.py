@@ -406,6 +406,19 @@ def test_what_the_backend_has_no_room_for_waits_as_long_as_it_takes() -> None:
     assert play.state == "complete"
 
 
+def test_what_is_being_tried_again_hasnt_had_its_time() -> None:
+    play = Play(one(start_timeout=5000), MANUAL, thorough=False).play("run")
+    sees(play, phase=Phase.ABSENT, message="exceeded quota")
+    play.now += 5000
+    sees(play, message="exceeded quota", starting=True)
+    assert play.ending == set()
+    assert play.do("a") == "pending"
+    play.now += 4000
+    sees(play)
+    play.play("a+")
+    assert play.state == "complete"
+
+
 def test_what_waits_for_room_is_looked_at_in_its_time_only() -> None:
     play = Play(one(start_timeout=5000), MANUAL, thorough=False).play("run")
     sees(play, phase=Phase.ABSENT, message="exceeded quota")

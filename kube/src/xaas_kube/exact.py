@@ -31,7 +31,7 @@ def exactly(stored: Any, text: str | None, storable: Callable[[Any], Any] = lamb
         written = json.loads(text)
         # Else somebody changed the object since then.
         return written if storable(written) == stored else stored
-    except (ValueError, RecursionError):  # nor did we write this text
+    except (ValueError, RecursionError, TypeError, AttributeError):  # nor did we write this text
         return stored
 
 

@@ -120,8 +120,8 @@ class JobLauncher:
             return
         error = starting.exception()
         if error is not None:
-            expected = isinstance(error, Unavailable)
-            log.warning("the Job %s isn't made: %s", job_name(runner), error, exc_info=not expected)
+            defect = None if isinstance(error, Unavailable) else error
+            log.warning("the Job %s isn't made: %s", job_name(runner), error, exc_info=defect)
             self._try_later(runner)
 
     def _try_later(self, runner: RunnerKey) -> None:
@@ -137,7 +137,7 @@ class JobLauncher:
 
     async def prepare(self, *orders: LaunchOrder) -> None:
         """See the port: so many at a time as the settings allow, and no more than there is room for."""
-        self._ahead = {each for each in self._ahead if self._waits(each)}
+        self._ahead = {each for each in self._ahead if self._is_up(each)}
         left = max(self._settings.lookahead - len(self._ahead), 0)
         chosen = [each for each in orders if self._job(runner_of(each)) is None][:left]
         await asyncio.gather(*map(self._start_ahead, chosen))
@@ -154,8 +154,8 @@ class JobLauncher:
             self._ahead.discard(runner)
             log.info("the Job %s can't be made ahead: %s", job_name(runner), error)
 
-    def _waits(self, runner: RunnerKey) -> bool:
-        """Whether a runner that was started ahead still waits for its turn."""
+    def _is_up(self, runner: RunnerKey) -> bool:
+        """Whether a runner is there, and hasn't ended."""
         seen = self._job(runner)
         return seen is not None and not seen.finished and not seen.deleting
 
@@ -168,6 +168,7 @@ class JobLauncher:
         runner = runner_of(order)
         run = self._where(order.run)
         if run is None or self._job(runner) is not None or runner in self._refused:
+            self._not_before.pop(runner, None)
             return
         # Whether it is made is not known from here on, whatever the answer is.
         self._absent.discard(runner)
@@ -182,6 +183,9 @@ class JobLauncher:
         self._not_before.pop(runner, None)
         with self._seen.expected():
             self._jobs.tell(made)
+        seen = self._job(runner)
+        if seen is None or self._told(seen) != Sighting(seen.attempt, seen.launch, Phase.LIVE):
+            self._changed(runner.run)  # it was made before, and more is known of it
 
     async def end(self, runner: RunnerKey, grace: int) -> None:
         """See the port. The grace period is in the pod since it was made."""
@@ -210,7 +214,7 @@ class JobLauncher:
         for key in self._seen.task_runs(run):
             jobs_seen = self._seen.of(run, key, known.namespace) if key not in told else ()
             for seen in jobs_seen:
-                told[key] = sight(seen, self._seen.pods_of(seen.namespace, seen.name))
+                told[key] = self._told(seen)
         return told
 
     async def release(self, runner: RunnerKey) -> None:
@@ -337,10 +341,13 @@ class JobLauncher:
                 return seen
         return None
 
+    def _told(self, seen: SeenJob) -> Sighting:
+        return sight(seen, self._seen.pods_of(seen.namespace, seen.name))
+
     async def _sight(self, run: KnownRun, runner: RunnerKey) -> Sighting:
         held = False
         for seen in self._jobs_of(runner):
-            told = sight(seen, self._seen.pods_of(seen.namespace, seen.name))
+            told = self._told(seen)
             if (seen.attempt, seen.launch) == (runner.attempt, runner.launch):
                 return told if not held else _held(told)
             if told.phase is Phase.LIVE:
@@ -353,7 +360,9 @@ class JobLauncher:
             )
         text = self._held_up.get(runner, "")
         if runner in self._starting:
-            return Sighting(runner.attempt, runner.launch, Phase.LIVE, message=text, held=held)
+            return Sighting(
+                runner.attempt, runner.launch, Phase.LIVE, message=text, held=held, starting=True
+            )
         if runner not in self._absent and await self._is_there(run, runner):
             return Sighting(runner.attempt, runner.launch, Phase.LIVE)
         self._absent.add(runner)

@@ -21,6 +21,7 @@ class SeenRunners:
             lambda: defaultdict(dict)
         )
         self._by_name: dict[tuple[str, str], SeenJob] = {}
+        self._outlived: set[str] = set()
         self._by_job: defaultdict[tuple[str, str], dict[str, SeenPod]] = defaultdict(dict)
         self.jobs = _Sink(self._job_seen, self._job_gone)
         self.pods = _Sink(self._pod_seen, self._pod_gone)
@@ -100,9 +101,21 @@ class SeenRunners:
             self._changed(job.run)
 
     def _job_gone(self, uid: str) -> None:
-        job = self._jobs.pop(uid, None)
+        job = self._jobs.get(uid)
         if job is None:
             return
+        if any(not pod.over for pod in self.pods_of(job.namespace, job.name)):
+            # Its pods outlive it for a while, and one of a pool may not say yet whose it is: as long as
+            # it runs, it is this runner.
+            self._outlived.add(uid)
+            self._keep_job(replace(job, deleting=True))
+        else:
+            self._forget_job(job)
+
+    def _forget_job(self, job: SeenJob) -> None:
+        uid = job.uid
+        self._outlived.discard(uid)
+        del self._jobs[uid]
         if self._by_name.get((job.namespace, job.name), job).uid == uid:
             self._by_name.pop((job.namespace, job.name), None)
         keys = self._by_run[job.run]
@@ -123,6 +136,8 @@ class SeenRunners:
         # That it has started is no news: its runner will say so itself.
         if before is None or replace(pod, started=before.started) != before:
             self._changed(self._run_of(pod))
+        if pod.over:
+            self._after(pod)
 
     def _run_of(self, pod: SeenPod) -> str:
         """The run that a pod belongs to; empty for one that is idle."""
@@ -140,6 +155,13 @@ class SeenRunners:
         if not self._by_job[place]:
             del self._by_job[place]
         self._changed(self._run_of(pod))
+        self._after(pod)
+
+    def _after(self, pod: SeenPod) -> None:
+        """A pod has ended: forget its Job if that is gone already, and nothing of it runs any more."""
+        job = self._by_name.get((pod.namespace, pod.job))
+        if job is not None and job.uid in self._outlived:
+            self._job_gone(job.uid)
 
 
 class _Sink:

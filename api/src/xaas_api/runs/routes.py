@@ -126,8 +126,8 @@ class Runs:
         if query.force:
             run = await self._store.mark_deleting(instance_id)
             return answer(run_view(run), HTTPStatus.ACCEPTED)
-        await self._store.mark_deleting(instance_id, only_over=True)
         try:
+            await self._store.mark_deleting(instance_id, only_over=True)
             # The reconciler removes it, with its logs.
             await wait_for(self._store, instance_id, lambda _: False, DECIDE_WITHIN)
         except NotFound:

@@ -139,7 +139,7 @@ def _by_clock(draft: Draft, key: Key, attempt: Attempt) -> Attempt:
     if draft.now < since + limit:
         draft.decision.wake(since + limit)
         return attempt
-    if not attempt.begun and seen.phase is Phase.ABSENT:
+    if not attempt.begun and (seen.phase is Phase.ABSENT or seen.starting):
         # What the backend has no room for yet waits, and says why. What was intended and never
         # launched, for nobody was there to do so, is launched late. Its time begins anew: over, it
         # would have the run looked at again and again, without a pause.

@@ -28,7 +28,7 @@ class Sighting:
 
     `gone` are the steps whose process has ended while others of the runner live on. `held`: traces
     of this or an earlier runner of the task run are kept until they are released. `ending`: it lives,
-    and is being stopped.
+    and is being stopped. `starting`: it is being asked for at this moment, and may come to nothing.
     """
 
     attempt: int
@@ -39,6 +39,7 @@ class Sighting:
     gone: frozenset[int] = frozenset()
     held: bool = False
     ending: bool = False
+    starting: bool = False
 
 
 @dataclass(frozen=True)
