@@ -9,8 +9,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from xaas_core.admission import Refused
-from xaas_core.engine.history import Change
-from xaas_core.engine.records import TaskRecord
 from xaas_core.engine.states import OVER
 from xaas_core.ports import Clock, Conflict, Writes
 from xaas_kube import run_objects
@@ -60,35 +58,36 @@ class Commits:
         if writes.plan is not None:
             await self._hold(known)
             await self._plans.write(known, writes.plan)
+        await self._write_records(known, writes)
+        await self._write_status(known, writes)
+
+    async def _write_records(self, known: KnownRun, writes: Writes) -> None:
+        """Those that are there already first, in order: of a stop and an intent that follows from it
+        a crash may leave the stop alone, never the intent. New ones don't follow from each other."""
         changes = {(c.ref, c.side): c for c in writes.changes if c.ref is not None}
-        intents = []
-        # What there is already, and what the status tells of, first, in order: of a stop and an intent
-        # that follows from it a crash may leave the stop alone, never the intent.
+        new = []
         for record, of in writes.records:
             change = changes.get((record.ref, record.side))
-            if of is not None:
-                await self._records.replace(known, record, of, change)
-            elif change is not None:
-                await self._create(known, writes, record, change)
+            if of is None:
+                new.append((record, change))
             else:
-                intents.append(record)
-        # Intents follow from nothing here, and nothing is started before all is written.
-        done = await asyncio.gather(
-            self._write_status(known, writes),
-            *(self._create(known, writes, each) for each in intents),
-            return_exceptions=True,
-        )
-        for error in done:
-            if error is not None:
-                raise error
-
-    async def _create(
-        self, known: KnownRun, writes: Writes, record: TaskRecord, change: Change | None = None
-    ) -> None:
+                await self._records.replace(known, record, of, change)
+        if not new:
+            return
         plan = writes.plan or await self._plans.read(known)
         tasks = plan.by_ref if plan is not None else {}
-        task = tasks[record.ref].task if record.ref in tasks else record.ref
-        await self._records.create(known, task, record, change)
+        made = await asyncio.gather(
+            *(
+                self._records.create(
+                    known, tasks[each.ref].task if each.ref in tasks else each.ref, each, change
+                )
+                for each, change in new
+            ),
+            return_exceptions=True,
+        )
+        for error in made:
+            if error is not None:
+                raise error
 
     async def _write_status(self, known: KnownRun, writes: Writes) -> None:
         status, now = writes.status, self._clock.now()
