@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from unittest.mock import patch
 
 import pytest
 from tests.core.kit.bench import Bench
@@ -9,9 +10,11 @@ from tests.core.kit.bench import Bench
 from xaas_core.controller import Controller
 from xaas_core.engine.facts import Request
 from xaas_core.engine.states import Operation, RunState
+from xaas_core.models.objects import Run
 from xaas_core.models.pipeline_run import Target
 from xaas_core.operations import NotAllowed, Undecided, operate, wait_for, wait_planned
 from xaas_core.ports import Conflict, NotFound, Ports
+from xaas_core.reconciler import MAX_EARLIER
 from xaas_core.testing.builders import NAMESPACE, entry, pipeline_spec, run_spec, task_spec
 
 pytestmark = pytest.mark.anyio
@@ -72,6 +75,30 @@ async def test_operations_asked_at_once_are_all_decided_one_after_the_other(
     refused = [answer for answer in answers if isinstance(answer, NotAllowed)]
     assert len(refused) == 4
     assert all(answer.state is RunState.PROCESSING for answer in refused)
+
+
+@pytest.mark.parametrize("later", [1, MAX_EARLIER, MAX_EARLIER + 1])
+async def test_an_answer_is_told_though_others_were_given_since(bench: Bench, later: int) -> None:
+    """Who asked looks at the run late: `later` operations were decided since."""
+    uid = await pending(bench)
+    looks, read = asyncio.Event(), bench.store.get_run
+
+    async def late(uid: str) -> Run:
+        await looks.wait()
+        return await read(uid)
+
+    with patch.object(bench.store, "get_run", late):
+        asking = asyncio.create_task(operate(bench.store, uid, Operation.RECOVERY, 5))
+        await asyncio.sleep(0)
+    await bench.reconcile()
+    for number in range(later):
+        await bench.store.request(uid, Request(str(number), Operation.RUN))
+        await bench.reconcile()
+    assert (await bench.run()).status.reply_to("0") is not None
+    looks.set()
+    expected = NotAllowed if later <= MAX_EARLIER else Undecided
+    with pytest.raises(expected, match=r"can't do recovery|isn't known how"):
+        await asking
 
 
 async def test_what_nobody_decides_still_waits(bench: Bench) -> None:

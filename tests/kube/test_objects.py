@@ -146,6 +146,7 @@ STATUSES = [
         (RunWarning("ParamsConflict", "text", ("a", ""), ("x", "y")),),
         REPLY,
         True,
+        (Reply("0", Operation.RUN, True, RunState.PENDING, starts=True),),
     ),
 ]
 

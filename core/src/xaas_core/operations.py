@@ -42,7 +42,8 @@ def check_over(state: RunState, waiting: Request | None) -> None:
 async def operate(store: Store, uid: str, operation: Operation, patience: float) -> Run:
     """Ask for `operation` and wait, at most `patience` seconds, until it is decided.
 
-    Raises NotFound, NotAllowed, and Undecided, also if another one waits for as long.
+    Raises NotFound, NotAllowed, and Undecided, also if another one waits for as long, or if so many
+    were decided since that its answer isn't kept any more.
     """
     request = Request(str(uuid.uuid4()), operation)
     deadline = asyncio.get_running_loop().time() + patience
@@ -60,17 +61,20 @@ async def operate(store: Store, uid: str, operation: Operation, patience: float)
     run = await wait_for(store, uid, lambda run: _answered(run, request.id), left)
     if run is None:
         raise Undecided(f"{operation} wasn't decided within {patience:g} s; it still waits")
-    answer = run.status.reply
-    if answer is not None and answer.id == request.id and not answer.accepted:
+    answer = run.status.reply_to(request.id)
+    if answer is None:
+        raise Undecided(
+            f"{operation} was decided, but so many others since that it isn't known how"
+        )
+    if not answer.accepted:
         raise NotAllowed(answer.message, answer.state)
     return run
 
 
 def _answered(run: Run, request: str) -> bool:
     # A later request means that this one was answered before.
-    reply = run.status.reply
     later = run.request is not None and run.request.id != request
-    return later or (reply is not None and reply.id == request)
+    return later or run.status.reply_to(request) is not None
 
 
 async def wait_planned(store: Store, uid: str, patience: float) -> Run:

@@ -47,6 +47,8 @@ STARTS = {RunState.PROCESSING: Side.DO, RunState.CANCELLING: Side.UNDO}
 MAX_WARNINGS = 100
 """Warnings that a run carries: enough to see what is wrong, not enough to be a burden."""
 
+MAX_EARLIER = 16
+"""Answers that a run keeps beside the newest: who asked has that many decisions' time to look."""
 
 MAX_KEYS = 20
 """Keys of a path that a warning names. (An object may nest as deep as it likes.)"""
@@ -365,11 +367,16 @@ def _status(gathered: Gathered, decision: Decision) -> RunStatus:
         missing = gathered.missing
         message = _short(str(missing), MAX_MESSAGE)
         summary = replace(summary, reason=missing.reason, message=message)
+    earlier, reply = before.earlier, before.reply
+    if decision.reply is not None:
+        earlier = (earlier if reply is None else (*earlier, reply))[-MAX_EARLIER:]
+        reply = decision.reply
     return RunStatus(
         summary=summary,
         warnings=tuple(gathered.warnings),
-        reply=decision.reply or before.reply,
+        reply=reply,
         planned=gathered.planned,
+        earlier=earlier,
     )
 
 

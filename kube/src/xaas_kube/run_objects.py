@@ -156,7 +156,8 @@ def status_out(status: RunStatus, generation: int, at: int) -> Json:
         "tasks": counts,
         "progress": f"{done}/{counts.get('total', 0)}" if counts else None,
         "planned": status.planned,
-        "operation": _reply_out(status.reply),
+        "operation": _reply_out(status.reply) if status.reply is not None else None,
+        "earlierOperations": [_reply_out(reply) for reply in status.earlier] or None,
         "warnings": [
             {"type": w.type, "message": w.message, "path": list(w.path), "refs": list(w.refs)}
             for w in status.warnings
@@ -213,14 +214,17 @@ def status_in(shown: Json) -> RunStatus:
         RunWarning(w["type"], w["message"], tuple(w.get("path", ())), tuple(w.get("refs", ())))
         for w in shown.get("warnings") or ()
     )
+    newest = shown.get("operation")
     return RunStatus(
-        summary, warnings, _reply_in(shown.get("operation")), bool(shown.get("planned"))
+        summary,
+        warnings,
+        _reply_in(newest) if newest else None,
+        bool(shown.get("planned")),
+        tuple(_reply_in(each) for each in shown.get("earlierOperations") or ()),
     )
 
 
-def _reply_out(reply: Reply | None) -> Json | None:
-    if reply is None:
-        return None
+def _reply_out(reply: Reply) -> Json:
     return {
         "id": reply.id,
         "name": reply.operation.value,
@@ -231,9 +235,7 @@ def _reply_out(reply: Reply | None) -> Json | None:
     }
 
 
-def _reply_in(shown: Any) -> Reply | None:
-    if not shown:
-        return None
+def _reply_in(shown: Any) -> Reply:
     return Reply(
         shown["id"],
         Operation(shown["name"]),

@@ -65,12 +65,22 @@ class Summary:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """What the reconciler writes about a run. `planned`: its plan is made."""
+    """What the reconciler writes about a run. `planned`: its plan is made.
+
+    `reply` answers the newest operation that was decided; `earlier` are the answers before it, the
+    oldest first, as far as they are kept: who asked may look only after another one was answered.
+    """
 
     summary: Summary = Summary()
     warnings: tuple[RunWarning, ...] = ()
     reply: Reply | None = None
     planned: bool = False
+    earlier: tuple[Reply, ...] = ()
+
+    def reply_to(self, request: str) -> Reply | None:
+        """The answer to the request of this id, if it was given and is kept."""
+        known = self.earlier if self.reply is None else (*self.earlier, self.reply)
+        return next((reply for reply in known if reply.id == request), None)
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ class TaskCounts(Status):
 
 
 class OperationAnswer(Status):
-    """The answer to `spec.operation` with the same id."""
+    """The answer to the `spec.operation` that had the same id."""
 
     id: str
     """The operation's id."""
@@ -140,6 +140,9 @@ class PipelineRunStatus(Status):
     planned: bool | None = None
     """The definitions are resolved: from here on the run works on its copy of them."""
     operation: OperationAnswer | None = None
+    """The answer to the newest operation."""
+    earlier_operations: list[OperationAnswer] | None = None
+    """The answers before it, the oldest first; the last few are kept."""
     warnings: list[WarningStatus] | None = None
     """What isn't an error and should be seen."""
     conditions: Conditions | None = None

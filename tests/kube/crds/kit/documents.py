@@ -79,6 +79,15 @@ RUN_STATUS: Final[Json] = {
         "state": "processing",
         "message": "",
     },
+    "earlierOperations": [
+        {
+            "id": "zeroth",
+            "name": "rollback",
+            "accepted": False,
+            "state": "pending",
+            "message": "a run that is pending can't do rollback",
+        },
+    ],
     "warnings": [{"type": "ParamsConflict", "message": "m", "path": ["a"], "refs": ["x", "y"]}],
     "conditions": [CONDITION],
     "log": ['["processing",1767323045678]'],
