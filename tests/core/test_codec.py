@@ -16,7 +16,10 @@ from xaas_core.engine.retry import Retries
 from xaas_core.engine.states import Operation, Reason, RunState, Side
 from xaas_core.models.objects import RunStatus, RunWarning, Summary
 
-TEXT = st.text(st.characters(exclude_categories=()), max_size=8)
+# With halves of surrogate pairs; two halves side by side are one character, to JSON.
+TEXT = st.text(st.characters(exclude_categories=()), max_size=8).map(
+    lambda text: str(json.loads(json.dumps(text)))
+)
 NUMBERS = st.one_of(
     st.integers(), st.integers(min_value=2**63, max_value=2**200), st.floats(allow_nan=False)
 )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 from tests.simulation.rules import Violation
 
@@ -18,6 +19,7 @@ from xaas_core.engine.draft import Draft
 from xaas_core.engine.facts import Decision, Key, Phase, Sighting
 from xaas_core.engine.graph import Graph
 from xaas_core.engine.history import Change, History
+from xaas_core.engine.index import TaskIndex
 from xaas_core.engine.records import Attempt, TaskRecord
 from xaas_core.engine.states import SATISFIED, Reason, RunState, Side, TaskState
 from xaas_core.gateway import Gateway, Place
@@ -95,20 +97,23 @@ def launch_before_commit() -> list[Patch]:
 def undo_order_ignored() -> list[Patch]:
     """An undo doesn't wait for its dependants' undos."""
 
-    def may_undo(history: History, ref: str) -> bool:
-        own = history.do(ref).state
-        return history.undo(ref).state is TaskState.PENDING and own is not TaskState.RUNNING
+    is_free, free = TaskIndex.is_free, TaskIndex.free
 
-    return [(rollback, "may_undo", may_undo)]
+    def any_is_free(self: Any, ref: str, side: Side) -> bool:
+        return side is Side.UNDO or is_free(self, ref, side)
+
+    def all_free(self: Any, side: Side, state: TaskState) -> Any:
+        return self.refs(side, state) if side is Side.UNDO else free(self, side, state)
+
+    return [(TaskIndex, "is_free", any_is_free), (TaskIndex, "free", all_free)]
 
 
 def undo_beside_its_do() -> list[Patch]:
     """An undo doesn't wait for its do."""
 
     def may_undo(history: History, ref: str) -> bool:
-        users = history.graph.dependants[ref]
-        undone = all(history.undo(user).state in SATISFIED for user in users)
-        return history.undo(ref).state is TaskState.PENDING and undone
+        pending = history.undo(ref).state is TaskState.PENDING
+        return pending and history.index.is_free(ref, Side.UNDO)
 
     return [(rollback, "may_undo", may_undo)]
 
@@ -161,8 +166,8 @@ def recovery_keeps_dependants() -> list[Patch]:
         for ref in self.graph.order:
             do, undo = self.do(ref), self.undo(ref)
             if do.state not in SATISFIED or undo.undone:
-                self.cells[Side.DO][ref] = do.reset(do.undone)
-            self.cells[Side.UNDO][ref] = undo.reset(undone=False)
+                self._put(ref, Side.DO, do.reset(do.undone))
+            self._put(ref, Side.UNDO, undo.reset(undone=False))
 
     return [(History, "_recover", recover)]
 
@@ -351,12 +356,18 @@ def fan_in_of_one() -> list[Patch]:
     original = decide.forwards
 
     def forwards(draft: Draft) -> None:
-        kept = draft.history.graph.dependencies
-        draft.history.graph.dependencies = {ref: needs[:1] for ref, needs in kept.items()}
-        try:
+        history, free = draft.history, TaskIndex.free
+
+        def with_one(self: Any, side: Side, state: TaskState) -> Any:
+            needs = history.graph.before(side)
+            return free(self, side, state) | {
+                ref
+                for ref in self.refs(side, state)
+                if any(history.cell(each, side).state in SATISFIED for each in needs[ref])
+            }
+
+        with patch.object(TaskIndex, "free", with_one):
             original(draft)
-        finally:
-            draft.history.graph.dependencies = kept
 
     return [(decide, "forwards", forwards)]
 

@@ -273,7 +273,8 @@ class World:
         check(str(summary.state) == self.witness.oracle.state, "the summary says %s", summary.state)
         # Drop what is derived: the same must come back.
         before = (row.status, row.history, {key: s.value for key, s in row.records.items()})
-        row.status = RunStatus(reply=row.status.reply, warnings=row.status.warnings)
+        kept = row.status
+        row.status = RunStatus(reply=kept.reply, warnings=kept.warnings, earlier=kept.earlier)
         self._look_again()
         now = (row.status, row.history, {key: s.value for key, s in row.records.items()})
         for was, found in zip(before, now, strict=True):

@@ -339,9 +339,9 @@ class Launcher(Protocol):
         """SIGTERM, after `grace` milliseconds SIGKILL. Returns at once; idempotent."""
 
     async def sight(self, run: str, runners: Collection[RunnerKey]) -> dict[Key, Sighting]:
-        """What is known of these runners, and of those that were started ahead for other task runs
-        of this run. Raises Unavailable rather than guess; NotFound for a run that is gone, or was put
-        aside."""
+        """What is known of these runners, and of those of other task runs of this run that live, or
+        of which something is held. Raises Unavailable rather than guess; NotFound for a run that is
+        gone, or was put aside."""
 
     async def release(self, runner: RunnerKey) -> None:
         """The outcome of this runner is recorded: what is kept of it, and of earlier ones of its task

@@ -16,7 +16,7 @@ from xaas_core.engine.history import History
 from xaas_core.engine.params import MAX_BYTES, Conflict, Inputs, conflicts, encode, size
 from xaas_core.engine.plan import Plan
 from xaas_core.engine.records import Failure, TaskRecord, Verdict
-from xaas_core.engine.states import ENDED, SATISFIED, Reason, RunState, Side
+from xaas_core.engine.states import Reason, RunState, Side, TaskState
 from xaas_core.lag import behind
 from xaas_core.models.fields import optional_milliseconds
 from xaas_core.models.objects import Run, RunStatus, RunWarning, Summary
@@ -149,15 +149,16 @@ class Reconciler:
             missing |= _doubtful(gathered)
         if missing:
             gathered.records |= await store.records(uid, missing)
+        if not gathered.records:
+            return gathered
         # Runners are looked at after the records were read: whatever a runner reports before it is
         # seen to be gone is either in the records or makes the guarded write fail.
         runners = [
             RunnerKey(uid, *key, last.number, last.launch)
-            for key, stored in gathered.records.items()
-            if (last := stored.value.last) is not None
+            for key in gathered.history.index.open & gathered.records.keys()
+            if (last := gathered.records[key].value.last) is not None
         ]
-        if runners:
-            gathered.sightings = await self._ports.launcher.sight(uid, runners)
+        gathered.sightings = await self._ports.launcher.sight(uid, runners)
         return gathered
 
     async def _make_plan(self, gathered: Gathered) -> bool:
@@ -302,12 +303,10 @@ def _intended(gathered: Gathered, end: End) -> bool:
 
 def _open(history: History, side: Side) -> list[str]:
     """The refs of which a runner may have been intended, and hasn't ended."""
-    cells, graph = history.cells[side], history.graph
-    others = graph.dependencies if side is Side.DO else graph.dependants
     return [
         ref
-        for ref, cell in cells.items()
-        if cell.state not in ENDED and all(cells[each].state in SATISFIED for each in others[ref])
+        for state in (TaskState.PENDING, TaskState.RUNNING)
+        for ref in history.index.free(side, state)
     ]
 
 

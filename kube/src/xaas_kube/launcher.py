@@ -212,9 +212,13 @@ class JobLauncher:
         self._ahead.difference_update(runners)  # their turn has come
         told = {(each.ref, each.side): await self._sight(known, each) for each in runners}
         for key in self._seen.task_runs(run):
-            jobs_seen = self._seen.of(run, key, known.namespace) if key not in told else ()
-            for seen in jobs_seen:
-                told[key] = self._told(seen)
+            if key in told:
+                continue
+            others = [self._told(each) for each in self._seen.of(run, key, known.namespace)]
+            alive = [each for each in others if each.phase is Phase.LIVE]
+            held = [each for each in others if each.held]
+            if alive or held:
+                told[key] = alive[0] if alive else held[-1]
         return told
 
     async def release(self, runner: RunnerKey) -> None:

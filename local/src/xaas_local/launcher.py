@@ -158,12 +158,11 @@ class ProcessLauncher:
         oldest: dict[Key, _Live] = {}
         for known, each in live.items():
             oldest.setdefault((known.ref, known.side), each)
-        return {
-            (runner.ref, runner.side): self._sight(
-                runner, live.get(runner) or oldest.get((runner.ref, runner.side))
-            )
-            for runner in runners
-        }
+        told = {key: each.state.sighting() for key, each in oldest.items()}
+        for runner in runners:
+            key = (runner.ref, runner.side)
+            told[key] = self._sight(runner, live.get(runner) or oldest.get(key))
+        return told
 
     async def release(self, runner: RunnerKey) -> None:
         """See the port. Nothing is held: the journal forgets by itself."""

@@ -58,7 +58,11 @@ class HandLauncher:
     async def sight(self, run: str, runners: Collection[RunnerKey]) -> dict[Key, Sighting]:
         """See `ports.Launcher`."""
         gone = {key: Sighting(key.attempt, key.launch, Phase.ABSENT) for key in runners}
-        return {(key.ref, key.side): self.seen.get(key, gone[key]) for key in runners}
+        told = {(key.ref, key.side): self.seen.get(key, gone[key]) for key in runners}
+        for key, seen in self.seen.items():
+            if key.run == run and seen.phase is Phase.LIVE:
+                told.setdefault((key.ref, key.side), seen)
+        return told
 
     async def release(self, runner: RunnerKey) -> None:
         """See `ports.Launcher`."""

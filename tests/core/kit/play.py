@@ -8,10 +8,12 @@ which must add nothing, and by asking with the facts listed the other way round.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+from unittest.mock import patch
 
 from tests.core.kit.rules import Rules
 
 from xaas_core.engine.decide import decide
+from xaas_core.engine.draft import Draft
 from xaas_core.engine.facts import (
     Decision,
     Facts,
@@ -25,7 +27,15 @@ from xaas_core.engine.facts import (
 from xaas_core.engine.history import Change, History
 from xaas_core.engine.plan import Plan
 from xaas_core.engine.records import Attempt, Failure, StepRecord, TaskRecord, Verdict
-from xaas_core.engine.states import Operation, Reason, RunState, Side, TaskState
+from xaas_core.engine.states import (
+    ENDED,
+    SATISFIED,
+    Operation,
+    Reason,
+    RunState,
+    Side,
+    TaskState,
+)
 
 START = 1_000_000
 Judge = Callable[[Key, int], Verdict]
@@ -187,7 +197,24 @@ class Play:
             verdicts=dict(reversed(list(verdicts.items()))),
         )
         assert replace(decide(turned), after=None) == replace(decision, after=None)
+        self._check_narrow(facts, decision)
         return decision
+
+    def _check_narrow(self, facts: Facts, decision: Decision) -> None:
+        """What a decision doesn't look at would have changed nothing; what it is told of by its
+        history's index is what there is."""
+        with patch.object(Draft, "under_way", lambda draft: draft.in_order(_recorded(draft))):
+            assert replace(decide(facts), after=None) == replace(decision, after=None)
+        history = History(facts.plan.graph, facts.history)
+        kept = {
+            key: seen
+            for key, seen in facts.sightings.items()
+            if key in history.index.open or seen.held or seen.phase is Phase.LIVE
+        }
+        narrow = replace(facts, sightings=kept)
+        assert replace(decide(narrow), after=None) == replace(decision, after=None)
+        assert decision.after is not None
+        check_index(decision.after)
 
     def _write(self, decision: Decision) -> None:
         self.records |= decision.records
@@ -386,3 +413,28 @@ class Play:
             self.tick(max(self.wake_at - self.now, 0))
             return True
         return False
+
+
+def _recorded(draft: Draft) -> set[Key]:
+    return {*draft.facts.records, *draft.decision.records}
+
+
+def check_index(history: History) -> None:
+    """What a history keeps beside its cells is what follows from them."""
+    graph, cells = history.graph, history.cells
+    for side in Side:
+        before = graph.dependencies if side is Side.DO else graph.dependants
+        free = {
+            ref
+            for ref in graph.order
+            if all(cells[side][other].state in SATISFIED for other in before[ref])
+        }
+        for state in TaskState:
+            refs = {ref for ref, cell in cells[side].items() if cell.state is state}
+            assert history.index.refs(side, state) == refs
+            assert history.index.free(side, state) == refs & free
+        assert {ref for ref in graph.order if history.index.is_free(ref, side)} == free
+        satisfied = all(cell.state in SATISFIED for cell in cells[side].values())
+        assert history.index.all_satisfied(side) == satisfied
+        unended = {(ref, side) for ref, cell in cells[side].items() if cell.state not in ENDED}
+        assert {key for key in history.index.open if key[1] is side} == unended

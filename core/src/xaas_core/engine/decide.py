@@ -16,6 +16,8 @@ isn't recorded first. Losing the process anywhere in between loses nothing: the 
 what was written, does the rest.
 """
 
+import heapq
+from collections.abc import Iterator
 from dataclasses import replace
 
 from xaas_core.engine import rollback
@@ -67,7 +69,7 @@ def settle(draft: Draft) -> None:
     steps = -1
     while steps != _progress(draft):
         steps = _progress(draft)
-        for key in list(draft.records):
+        for key in draft.under_way():
             fence(draft, key)
         absorb(draft)
         follow(draft)
@@ -84,15 +86,14 @@ def _progress(draft: Draft) -> int:
 def absorb(draft: Draft) -> None:
     """Turn what is recorded and seen into changes of task runs: begins first, each in order."""
     found: list[tuple[int, Key, TaskState, Reason, Attempt | None]] = []
-    for key, record in list(draft.records.items()):
+    for key in draft.under_way():
         cell = draft.cell(key)
-        if cell.state in ENDED or record.current(cell.round) is None:
+        if cell.state in ENDED or draft.current(key) is None:
             continue
         conclude(draft, key)
-        record = draft.record(key)
-        attempt = record.current(cell.round)
+        attempt = draft.current(key)
         assert attempt is not None
-        begun = [a for a in record.attempts if a.round == cell.round and a.begun]
+        begun = [a for a in draft.record(key).attempts if a.round == cell.round and a.begun]
         since, ran = 0, begun[-1] if begun else None
         if cell.state is TaskState.PENDING and begun:
             since = begun[0].steps[0].begun_at
@@ -133,19 +134,20 @@ def follow(draft: Draft) -> None:
 
 
 def _follow_processing(draft: Draft) -> None:
-    cells = draft.history.cells[Side.DO]
-    failed = [ref for ref, cell in cells.items() if cell.state is TaskState.FAILED]
+    history = draft.history
+    failed = history.graph.in_order(history.index.refs(Side.DO, TaskState.FAILED))
     settings = draft.facts.settings
     if failed:
-        first = min(failed, key=lambda ref: cells[ref].finished_at or 0)
-        reason, message = Reason.TASK_FAILED, f"task {first!r} failed ({cells[first].reason})"
-    elif all(cell.state in SATISFIED for cell in cells.values()):
+        first = min(failed, key=lambda ref: history.do(ref).finished_at or 0)
+        text = f"task {first!r} failed ({history.do(first).reason})"
+        reason, message = Reason.TASK_FAILED, text
+    elif history.index.all_satisfied(Side.DO):
         draft.move_run(RunState.COMPLETE)
         return
     else:
         if settings.timeout is None:
             return
-        deadline = (draft.history.processing_since or 0) + settings.timeout
+        deadline = (history.processing_since or 0) + settings.timeout
         if draft.now < deadline:
             draft.decision.wake(deadline)
             return
@@ -156,15 +158,14 @@ def _follow_processing(draft: Draft) -> None:
 
 
 def _follow_cancelling(draft: Draft) -> None:
-    running = any(draft.any_in(side, TaskState.RUNNING) for side in Side)
-    undos = draft.history.cells[Side.UNDO]
-    failed = [ref for ref, cell in undos.items() if cell.state is TaskState.FAILED]
-    if running:
+    history = draft.history
+    if any(draft.any_in(side, TaskState.RUNNING) for side in Side):
         return
+    failed = history.graph.in_order(history.index.refs(Side.UNDO, TaskState.FAILED))
     if failed:
-        message = f"the undo of task {failed[0]!r} failed ({undos[failed[0]].reason})"
+        message = f"the undo of task {failed[0]!r} failed ({history.undo(failed[0]).reason})"
         draft.move_run(RunState.ABORTED, Reason.UNDO_FAILED, message)
-    elif all(cell.state in SATISFIED for cell in undos.values()) and not _lingering(draft):
+    elif history.index.all_satisfied(Side.UNDO) and not _lingering(draft):
         draft.move_run(RunState.CANCELLED)
 
 
@@ -172,7 +173,8 @@ def _lingering(draft: Draft) -> bool:
     """Whether a runner without an outcome still lives: a run that is over leaves none behind."""
     return any(
         last is not None and not last.over and draft.sighting(key, last).phase is Phase.LIVE
-        for key, last in ((key, record.last) for key, record in draft.records.items())
+        for key in draft.under_way()
+        for last in [draft.record(key).last]
     )
 
 
@@ -210,12 +212,8 @@ def start(draft: Draft) -> None:
 
 def forwards(draft: Draft) -> None:
     """Start what is eligible: every dependency is succeeded or skipped."""
-    for ref in draft.history.graph.order:
-        key = (ref, Side.DO)
-        needs = draft.history.graph.dependencies[ref]
-        if draft.cell(key).state is not TaskState.PENDING or not draft.may_begin(key):
-            continue
-        if any(draft.history.do(needed).state not in SATISFIED for needed in needs):
+    for key in _turns(draft, Side.DO):
+        if not draft.may_begin(key):
             continue
         verdict = _verdict(draft, key)
         if verdict is None:
@@ -235,12 +233,12 @@ def backwards(draft: Draft) -> None:
     """Start the undos whose turn it is; skip those that owe nothing."""
     if draft.facts.settings.suspend:
         return
-    for ref in reversed(draft.history.graph.order):
-        key = (ref, Side.UNDO)
+    for key in _turns(draft, Side.UNDO):
+        ref, _ = key
         if not rollback.may_undo(draft.history, ref):
             continue
-        do = draft.records.get((ref, Side.DO))
-        owed = rollback.owed_steps(draft.task(key), do, draft.records.get(key))
+        do = draft.known((ref, Side.DO))
+        owed = rollback.owed_steps(draft.task(key), do, draft.known(key))
         if not owed:
             draft.move_task(key, TaskState.SKIPPED, draft.now, Reason.NOTHING_TO_UNDO, None)
             continue
@@ -252,6 +250,22 @@ def backwards(draft: Draft) -> None:
         else:
             assert do is not None and do.last is not None
             intend(draft, key, owed, do.last.number)
+
+
+def _turns(draft: Draft, side: Side) -> Iterator[Key]:
+    """The task runs of `side` that wait for no other, in the order of the pipeline, or for undos in
+    the reverse of it; also those whose turn comes while these are dealt with."""
+    history, graph = draft.history, draft.history.graph
+    sign = 1 if side is Side.DO else -1
+    turns = [sign * graph.places[ref] for ref in history.index.free(side, TaskState.PENDING)]
+    heapq.heapify(turns)
+    while turns:
+        ref = graph.order[abs(heapq.heappop(turns))]
+        yield ref, side
+        if history.cell(ref, side).state in SATISFIED:
+            for other in graph.after(side)[ref]:
+                if history.index.is_free(other, side):
+                    heapq.heappush(turns, sign * graph.places[other])
 
 
 def _verdict(draft: Draft, key: Key) -> Verdict | None:
@@ -271,7 +285,8 @@ def _verdict(draft: Draft, key: Key) -> Verdict | None:
 
 def delete(draft: Draft) -> None:
     """Stop what runs, undo nothing; remove the run once nothing of it lives."""
-    for record in list(draft.records.values()):
+    for key in draft.in_order(draft.facts.records):
+        record = draft.record(key)
         last = record.last
         if last is not None and not last.over and last.stop is None:
             stopped = replace(last, stop=Stop(Reason.DELETED, draft.now))
@@ -297,8 +312,8 @@ def expire(draft: Draft) -> None:
 
 def effects(draft: Draft) -> None:
     """Start the runners that are intended, end those that are stopped or stay too long."""
-    for key, record in draft.records.items():
-        attempt = record.last
+    for key in draft.under_way():
+        attempt = draft.record(key).last
         if attempt is None:
             continue
         grace = draft.task(key).grace_period

@@ -1,5 +1,6 @@
 """A decision in the making: the facts, and what the decision has added to them so far."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from xaas_core.engine.facts import Decision, Facts, Key, Phase, Sighting
@@ -15,25 +16,37 @@ class Draft:
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
         self.now = facts.now
-        folded = facts.folded or History(facts.plan.graph, facts.history)
-        self.history = folded.copy()
+        self._before = facts.folded or History(facts.plan.graph, facts.history)
+        self.history = self._before.copy()
         self.decision = Decision()
-        # In the order of the plan: what a decision says must not depend on how a store lists records.
-        self.records: dict[Key, TaskRecord] = {
-            (ref, side): self._known(facts.records[ref, side])
-            for ref in facts.plan.graph.order
-            for side in Side
-            if (ref, side) in facts.records
-        }
 
-    def _known(self, record: TaskRecord) -> TaskRecord:
+    def _told(self, record: TaskRecord) -> TaskRecord:
         """A record without the attempts of a round that the history doesn't know yet.
 
         They were written by a decision whose changes were not: none of them was ever launched.
         """
-        round_ = self.cell((record.ref, record.side)).round
+        last, round_ = record.last, self._before.cell(record.ref, record.side).round
+        if last is None or last.round <= round_:
+            return record
         kept = tuple(attempt for attempt in record.attempts if attempt.round <= round_)
-        return record if len(kept) == len(record.attempts) else replace(record, attempts=kept)
+        return replace(record, attempts=kept)
+
+    def under_way(self) -> list[Key]:
+        """The task runs with a record of which something may still become: they haven't ended, or a
+        runner of theirs is seen. The others, in time most of a run's, no rule has to look at.
+
+        In the order of the plan: what a decision says must not depend on how a store lists records.
+        """
+        recorded = self.facts.records.keys() | self.decision.records.keys()
+        return self.in_order(
+            (self.history.index.open & recorded) | (self.facts.sightings.keys() & recorded)
+        )
+
+    def in_order(self, keys: Iterable[Key]) -> list[Key]:
+        """Those of `keys` that are task runs of the plan, in its order."""
+        places = self.history.graph.places
+        found = [key for key in keys if key[0] in places]
+        return sorted(found, key=lambda key: (places[key[0]], key[1] is Side.UNDO))
 
     @property
     def state(self) -> RunState:
@@ -48,13 +61,21 @@ class Draft:
         """The state of a task run so far."""
         return self.history.cell(*key)
 
+    def known(self, key: Key) -> TaskRecord | None:
+        """The record of a task run so far; None if there is none."""
+        saved = self.decision.records.get(key)
+        if saved is not None:
+            return saved
+        record = self.facts.records.get(key)
+        return None if record is None else self._told(record)
+
     def record(self, key: Key) -> TaskRecord:
         """The record of a task run so far; an empty one if there is none."""
-        return self.records.get(key) or TaskRecord(*key)
+        return self.known(key) or TaskRecord(*key)
 
     def current(self, key: Key) -> Attempt | None:
         """The newest attempt of a task run's present round."""
-        record = self.records.get(key)
+        record = self.known(key)
         return record.current(self.cell(key).round) if record is not None else None
 
     def sighting(self, key: Key, attempt: Attempt) -> Sighting:
@@ -68,8 +89,7 @@ class Draft:
 
     def save(self, record: TaskRecord) -> None:
         """Write `record`."""
-        key = (record.ref, record.side)
-        self.records[key] = self.decision.records[key] = record
+        self.decision.records[record.ref, record.side] = record
 
     def save_attempt(self, key: Key, attempt: Attempt) -> None:
         """Write the newest attempt of a task run."""
@@ -89,7 +109,7 @@ class Draft:
 
     def any_in(self, side: Side, state: TaskState) -> bool:
         """Whether any task run of `side` is in `state`."""
-        return any(cell.state is state for cell in self.history.cells[side].values())
+        return bool(self.history.index.refs(side, state))
 
     def may_begin(self, key: Key) -> bool:
         """Whether a task run, or its next attempt, may begin now.

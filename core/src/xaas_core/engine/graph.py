@@ -1,9 +1,11 @@
 """The DAG of a pipeline: validation, and the order that everything else follows."""
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
+
+from xaas_core.engine.states import Side
 
 _SHOWN_REFS = 20
 
@@ -75,6 +77,19 @@ class Graph:
                     heapq.heappush(ready, rank[dependant])
         return tuple(placed)
 
+    def before(self, side: Side) -> Mapping[str, Sequence[str]]:
+        """For each ref those that its `side` waits for: a do for the dos that it depends on, an undo
+        for the undos of its dependants. So a rollback runs backwards."""
+        return self.dependencies if side is Side.DO else self.dependants
+
+    def after(self, side: Side) -> Mapping[str, Sequence[str]]:
+        """For each ref those whose `side` waits for it."""
+        return self.dependants if side is Side.DO else self.dependencies
+
+    def in_order(self, refs: Iterable[str], side: Side = Side.DO) -> list[str]:
+        """`refs` in the order of the pipeline, or for undos in the reverse of it."""
+        return sorted(refs, key=self.places.__getitem__, reverse=side is Side.UNDO)
+
     def ancestors(self, ref: str) -> set[str]:
         """All that `ref` depends on, directly or not."""
         return self._refs(self._above[ref])
@@ -85,14 +100,15 @@ class Graph:
 
     def depends(self, ref: str, on: str) -> bool:
         """Whether `ref` depends on `on`, directly or not."""
-        return bool(self._above[ref] >> self._places[on] & 1)
+        return bool(self._above[ref] >> self.places[on] & 1)
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """The place of each ref in the order, from 0."""
+        return {ref: place for place, ref in enumerate(self.order)}
 
     # Sets as bits of a number, by place in the order: as sets of refs, thousands of tasks would take
     # gigabytes, for each knows nearly all.
-
-    @cached_property
-    def _places(self) -> dict[str, int]:
-        return {ref: place for place, ref in enumerate(self.order)}
 
     @cached_property
     def _above(self) -> dict[str, int]:
@@ -107,7 +123,7 @@ class Graph:
         for ref in order:
             reached = 0
             for other in edges[ref]:
-                reached |= found[other] | 1 << self._places[other]
+                reached |= found[other] | 1 << self.places[other]
             found[ref] = reached
         return found
 

@@ -14,11 +14,11 @@ Each reset starts a new *round* of the task run: conditions are evaluated anew a
 afresh; attempt numbers go on.
 """
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from xaas_core.engine.graph import Graph
+from xaas_core.engine.index import TaskIndex
 from xaas_core.engine.states import (
     ENDED,
     OVER,
@@ -111,8 +111,9 @@ class History:
         self.last_at = 0
         self.length = 0
         self.cells: dict[Side, dict[str, Cell]] = {
-            side: {ref: Cell() for ref in graph.order} for side in Side
+            side: dict.fromkeys(graph.order, Cell()) for side in Side
         }
+        self.index = TaskIndex(graph)
         for change in changes:
             self.append(change)
 
@@ -122,6 +123,7 @@ class History:
         copied = History.__new__(History)
         copied.__dict__.update(self.__dict__)
         copied.cells = {side: dict(cells) for side, cells in self.cells.items()}
+        copied.index = self.index.copy()
         return copied
 
     def cell(self, ref: str, side: Side) -> Cell:
@@ -148,18 +150,16 @@ class History:
 
     def counts(self) -> dict[str, int]:
         """How many do task runs are in each state, and `total`."""
-        counted = Counter(cell.state for cell in self.cells[Side.DO].values())
-        return {"total": counted.total()} | {state.value: counted[state] for state in TaskState}
+        return self.index.counts()
 
     def _move_run(self, state: RunState, change: Change) -> None:
         check_run_move(self.state, state)
         if self.state is RunState.ABORTED and state is RunState.PROCESSING:
             self._recover()
         if self.state is RunState.ABORTED and state is RunState.CANCELLING:
-            undos = self.cells[Side.UNDO]
-            for ref, undo in undos.items():
-                if undo.state is TaskState.FAILED:
-                    undos[ref] = undo.reset(undo.undone)
+            for ref in tuple(self.index.refs(Side.UNDO, TaskState.FAILED)):
+                undo = self.undo(ref)
+                self._put(ref, Side.UNDO, undo.reset(undo.undone))
         if state is RunState.PROCESSING:
             self.processing_since = change.at
             if self.started_at is None:
@@ -173,7 +173,13 @@ class History:
     def _move_task(self, ref: str, side: Side, change: Change) -> None:
         cell, state = self.cell(ref, side), TaskState(change.state)
         check_task_move(f"{ref}/{side}", cell.state, state)
-        self.cells[side][ref] = cell.moved(state, change)
+        self._put(ref, side, cell.moved(state, change))
+
+    def _put(self, ref: str, side: Side, cell: Cell) -> None:
+        """Have `cell` in the place of the one before."""
+        before, self.cells[side][ref] = self.cells[side][ref].state, cell
+        if cell.state is not before:
+            self.index.move(ref, side, before, cell.state)
 
     def _recover(self) -> None:
         stands: dict[str, bool] = {}
@@ -185,6 +191,6 @@ class History:
                 and all(stands[needed] for needed in self.graph.dependencies[ref])
             )
             if not stands[ref] and do.state is not TaskState.RUNNING:
-                self.cells[Side.DO][ref] = do.reset(do.undone)
+                self._put(ref, Side.DO, do.reset(do.undone))
             # What was undone runs again, from a clean slate.
-            self.cells[Side.UNDO][ref] = undo.reset(undone=False)
+            self._put(ref, Side.UNDO, undo.reset(undone=False))

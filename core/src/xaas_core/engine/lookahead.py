@@ -21,10 +21,10 @@ COMING = SATISFIED | {TaskState.RUNNING}
 def look_ahead(draft: Draft) -> None:
     """Say which runners to start ahead, and end those that aren't wanted (any more)."""
     wanted = {} if draft.facts.deleting else _wanted(draft)
-    seen_by_key = draft.facts.sightings
-    keys = [(ref, side) for ref in draft.history.graph.order for side in Side]
-    for key in [key for key in keys if key in seen_by_key and draft.record(key).last is None]:
-        seen = seen_by_key[key]
+    for key in draft.in_order(draft.facts.sightings):
+        if draft.record(key).last is not None:
+            continue
+        seen = draft.facts.sightings[key]
         usable = (seen.attempt, seen.launch) == (1, 1) and not seen.gone and not seen.ending
         if key in wanted and usable:
             del wanted[key]  # it is there; or was, and the intent will find out
@@ -47,13 +47,8 @@ def turn_has_come(history: History, key: Key) -> bool:
     begin in between, for its input isn't complete.
     """
     ref, side = key
-    if side is Side.DO:
-        return all(
-            history.do(needed).state in SATISFIED for needed in history.graph.dependencies[ref]
-        )
-    users = history.graph.dependants[ref]
-    is_over = history.do(ref).state is not TaskState.RUNNING
-    return is_over and all(history.undo(user).state in SATISFIED for user in users)
+    own = side is Side.DO or history.do(ref).state is not TaskState.RUNNING
+    return own and history.index.is_free(ref, side)
 
 
 def _wanted(draft: Draft) -> dict[Key, tuple[int, ...]]:
@@ -61,32 +56,37 @@ def _wanted(draft: Draft) -> dict[Key, tuple[int, ...]]:
     if draft.facts.settings.suspend:
         return {}
     if draft.state is RunState.PROCESSING:
-        found = (_do(draft, ref) for ref in draft.history.graph.order)
+        found = [(key, _do_steps(draft, key)) for key in _next(draft, Side.DO)]
     elif draft.state is RunState.CANCELLING:
-        found = (_undo(draft, ref) for ref in reversed(draft.history.graph.order))
+        found = [(key, _undo_steps(draft, key)) for key in _next(draft, Side.UNDO)]
     else:
         return {}
     return {key: order for key, order in found if order}
 
 
-def _do(draft: Draft, ref: str) -> tuple[Key, tuple[int, ...]]:
-    key, task = (ref, Side.DO), draft.task((ref, Side.DO))
-    needs = draft.history.graph.dependencies[ref]
-    comes = task.condition is None and _comes_next(draft, key, needs)
-    return key, tuple(range(len(task.steps))) if comes else ()
+def _do_steps(draft: Draft, key: Key) -> tuple[int, ...]:
+    task = draft.task(key)
+    return tuple(range(len(task.steps))) if task.condition is None else ()
 
 
-def _undo(draft: Draft, ref: str) -> tuple[Key, tuple[int, ...]]:
-    key, do = (ref, Side.UNDO), draft.records.get((ref, Side.DO))
-    users = draft.history.graph.dependants[ref]
-    over = draft.history.do(ref).state is not TaskState.RUNNING
-    comes = over and _comes_next(draft, key, users)
-    return key, rollback.owed_steps(draft.task(key), do, None) if comes else ()
+def _undo_steps(draft: Draft, key: Key) -> tuple[int, ...]:
+    ref, _ = key
+    if draft.history.do(ref).state is TaskState.RUNNING:
+        return ()
+    return rollback.owed_steps(draft.task(key), draft.known((ref, Side.DO)), None)
 
 
-def _comes_next(draft: Draft, key: Key, others: tuple[str, ...] | list[str]) -> bool:
-    """Whether a task run waits for nothing but `others` that run."""
-    if draft.cell(key).state is not TaskState.PENDING or draft.record(key).last is not None:
-        return False
-    states = {draft.cell((other, key[1])).state for other in others}
-    return TaskState.RUNNING in states and states <= COMING
+def _next(draft: Draft, side: Side) -> list[Key]:
+    """The task runs of `side` that wait for nothing but others that run."""
+    history = draft.history
+    before, after = history.graph.before(side), history.graph.after(side)
+    running = history.index.refs(side, TaskState.RUNNING)
+    coming = {
+        ref
+        for other in running
+        for ref in after[other]
+        if history.cell(ref, side).state is TaskState.PENDING
+        and all(history.cell(each, side).state in COMING for each in before[ref])
+    }
+    keys = [(ref, side) for ref in history.graph.in_order(coming, side)]
+    return [key for key in keys if draft.record(key).last is None]

@@ -6,7 +6,7 @@ The rules, all of them:
   succeeded undo, and that has an undoScript among the steps that began. It makes no difference
   whether the step succeeded: an undoScript must bear with work half done.
 - Between tasks: an undo starts when its own do is over and the undo of every dependant is succeeded
-  or skipped. So branches undo in parallel, and the order is the reverse of the DAG.
+  or skipped (`Graph.before`). So branches undo in parallel, and the order is the reverse of the DAG.
 - Inside a task: the undoScripts of the steps that began, in reverse order.
 - When an undo has failed, no other starts; it is still owed when the rollback is renewed.
 """
@@ -14,7 +14,7 @@ The rules, all of them:
 from xaas_core.engine.history import History
 from xaas_core.engine.plan import TaskPlan
 from xaas_core.engine.records import TaskRecord
-from xaas_core.engine.states import SATISFIED, TaskState
+from xaas_core.engine.states import Side, TaskState
 
 
 def owed_steps(task: TaskPlan, do: TaskRecord | None, undo: TaskRecord | None) -> tuple[int, ...]:
@@ -39,9 +39,8 @@ def last_undone_attempt(undo: TaskRecord | None) -> int:
 
 def may_undo(history: History, ref: str) -> bool:
     """Whether it is the turn of `ref`'s undo."""
-    own = history.do(ref).state
     return (
         history.undo(ref).state is TaskState.PENDING
-        and own is not TaskState.RUNNING
-        and all(history.undo(user).state in SATISFIED for user in history.graph.dependants[ref])
+        and history.do(ref).state is not TaskState.RUNNING
+        and history.index.is_free(ref, Side.UNDO)
     )

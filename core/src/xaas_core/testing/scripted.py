@@ -204,7 +204,11 @@ class ScriptedLauncher:
 
     async def sight(self, run: str, runners: Collection[RunnerKey]) -> dict[Key, Sighting]:
         """See `ports.Launcher`."""
-        return {(key.ref, key.side): self._sighting(key) for key in runners}
+        told = {(key.ref, key.side): self._sighting(key) for key in runners}
+        for key in self.jobs:
+            if key.run == run and (seen := self._sighting(key)).phase is Phase.LIVE:
+                told.setdefault((key.ref, key.side), seen)
+        return told
 
     async def release(self, runner: RunnerKey) -> None:
         """See the port. Nothing is held."""
