@@ -28,7 +28,7 @@ from xaas_kube.jobs import JobSettings, belongs, job, job_name, pod_marks, runne
 from xaas_kube.pool import Pool
 from xaas_kube.run_index import KnownRun
 from xaas_kube.seen_runners import SeenRunners
-from xaas_kube.sightings import SeenJob, SeenPod, is_ours, sight
+from xaas_kube.sightings import SeenJob, SeenPod, is_ours
 from xaas_kube.words import MANAGER, Label, jobs, pods
 
 SELECTOR: Final = f"{Label.MANAGED_BY}={MANAGER},{Label.COMPONENT}=step"
@@ -184,7 +184,7 @@ class JobLauncher:
         with self._seen.expected():
             self._jobs.tell(made)
         seen = self._job(runner)
-        if seen is None or self._told(seen) != Sighting(seen.attempt, seen.launch, Phase.LIVE):
+        if seen is None or self._seen.told(seen) != Sighting(seen.attempt, seen.launch, Phase.LIVE):
             self._changed(runner.run)  # it was made before, and more is known of it
 
     async def end(self, runner: RunnerKey, grace: int) -> None:
@@ -211,15 +211,7 @@ class JobLauncher:
             raise NotFound(f"the run {run} isn't watched")
         self._ahead.difference_update(runners)  # their turn has come
         told = {(each.ref, each.side): await self._sight(known, each) for each in runners}
-        for key in self._seen.task_runs(run):
-            if key in told:
-                continue
-            others = [self._told(each) for each in self._seen.of(run, key, known.namespace)]
-            alive = [each for each in others if each.phase is Phase.LIVE]
-            held = [each for each in others if each.held]
-            if alive or held:
-                told[key] = alive[0] if alive else held[-1]
-        return told
+        return self._seen.standing(run, known.namespace) | told
 
     async def release(self, runner: RunnerKey) -> None:
         """See the port: Kubernetes removes a finished Job after a while, if it is told to."""
@@ -345,13 +337,10 @@ class JobLauncher:
                 return seen
         return None
 
-    def _told(self, seen: SeenJob) -> Sighting:
-        return sight(seen, self._seen.pods_of(seen.namespace, seen.name))
-
     async def _sight(self, run: KnownRun, runner: RunnerKey) -> Sighting:
         held = False
         for seen in self._jobs_of(runner):
-            told = self._told(seen)
+            told = self._seen.told(seen)
             if (seen.attempt, seen.launch) == (runner.attempt, runner.launch):
                 return told if not held else _held(told)
             if told.phase is Phase.LIVE:

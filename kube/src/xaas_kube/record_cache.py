@@ -24,7 +24,9 @@ class RecordCache:
         self._touched = touched
         self._part: Part | None = None
         self._items: dict[str, dict[Key, Json]] = {}
-        self._decoded: dict[str, tuple[str, Stored[TaskRecord]]] = {}
+        # Read when they are asked for: a replica that doesn't lead is told of all, and asked for few.
+        self._read: dict[str, dict[Key, Stored[TaskRecord]]] = {}
+        self._unread: dict[str, set[Key]] = {}
         self._places: dict[str, tuple[str, Key]] = {}
         self._incomplete: set[str] = set()
 
@@ -41,7 +43,15 @@ class RecordCache:
         """The records of a run; None if some of them may be missing here."""
         if run in self._incomplete:
             return None
-        return {key: self._read(item) for key, item in self._items.get(run, {}).items()}
+        if run not in self._items:
+            return {}
+        read, unread = self._read.setdefault(run, {}), self._unread[run]
+        while unread:
+            key = next(iter(unread))
+            item = self._items[run][key]
+            read[key] = Stored(record_objects.read(item), item["metadata"]["resourceVersion"])
+            unread.remove(key)
+        return dict(read)
 
     def status(self, run: str, key: Key) -> dict[str, Any]:
         """What a task run's object shows now; empty if there is none."""
@@ -64,6 +74,7 @@ class RecordCache:
         """See `informer.Sink`."""
         run, key = item["metadata"]["labels"][Label.RUN], record_objects.key_of(item)
         self._items.setdefault(run, {})[key] = item
+        self._unread.setdefault(run, set()).add(key)
         self._places[item["metadata"]["uid"]] = (run, key)
         part = self._part or (Part.BEGUN if _runs(item) else Part.RECORD)
         self._touched(Touch(run, part))
@@ -71,28 +82,22 @@ class RecordCache:
     def gone(self, uid: str) -> None:
         """See `informer.Sink`."""
         place = self._places.pop(uid, None)
-        self._decoded.pop(uid, None)
         if place is None:
             return
         run, key = place
         kept = self._items.get(run, {})
         if key in kept and kept[key]["metadata"]["uid"] == uid:
             del kept[key]
+            self._read.get(run, {}).pop(key, None)
+            self._unread.get(run, set()).discard(key)
             # Removed, or put aside: whoever decides about this run must ask for its records live.
             self._incomplete.add(run)
         if not kept:
             # With none left it is as before the first: read live where the history names any.
-            self._items.pop(run, None)
+            for memory in (self._items, self._read, self._unread):
+                memory.pop(run, None)
             self._incomplete.discard(run)
         self._touched(Touch(run, self._part or Part.RECORD))
-
-    def _read(self, item: Json) -> Stored[TaskRecord]:
-        uid, version = item["metadata"]["uid"], item["metadata"]["resourceVersion"]
-        known = self._decoded.get(uid)
-        if known is None or known[0] != version:
-            known = (version, Stored(record_objects.read(item), version))
-            self._decoded[uid] = known
-        return known[1]
 
 
 def _runs(item: Json) -> bool:

@@ -1,25 +1,31 @@
-"""Jobs and pods of ours, as they were last seen: the memory of the launcher."""
+"""Jobs and pods of ours, as they were last seen: the memory of the launcher.
+
+What they say of runners is kept, too: a run is looked at far more often than something of it changes.
+"""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from xaas_core.engine.facts import Key
+from xaas_core.engine.facts import Key, Phase, Sighting
 from xaas_kube.client import Json
-from xaas_kube.sightings import SeenJob, SeenPod, is_ours, read_job, read_pod
+from xaas_kube.sightings import SeenJob, SeenPod, is_ours, read_job, read_pod, sight
 
 
 class SeenRunners:
-    """What the informers of Jobs and pods have told. `changed(run)` is called when it matters."""
+    """What the informers of Jobs and pods have told. `changed(run)` is called when it says something
+    else of a runner."""
 
     def __init__(self, changed: Callable[[str], None]) -> None:
         self._changed = changed
         self._jobs: dict[str, SeenJob] = {}
         self._pods: dict[str, SeenPod] = {}
-        self._by_run: defaultdict[str, defaultdict[Key, dict[str, SeenJob]]] = defaultdict(
-            lambda: defaultdict(dict)
-        )
+        # By run and its namespace: what somebody makes in another one is no runner of this run,
+        # whatever it says of itself.
+        self._by_task_run: defaultdict[tuple[str, str, Key], dict[str, SeenJob]] = defaultdict(dict)
+        self._told: dict[tuple[str, str, Key], tuple[Sighting, ...]] = {}
+        self._standing: defaultdict[tuple[str, str], dict[Key, Sighting]] = defaultdict(dict)
         self._by_name: dict[tuple[str, str], SeenJob] = {}
         self._outlived: set[str] = set()
         self._by_job: defaultdict[tuple[str, str], dict[str, SeenPod]] = defaultdict(dict)
@@ -37,15 +43,17 @@ class SeenRunners:
 
     def of(self, run: str, key: Key, namespace: str) -> list[SeenJob]:
         """The Jobs of a task run in its namespace, the oldest launch first."""
-        keys = self._by_run.get(run)
-        found = keys[key].values() if keys is not None and key in keys else ()
-        # What somebody makes in another one is no runner of this run, whatever it says of itself.
-        here = [job for job in found if job.namespace == namespace]
-        return sorted(here, key=lambda job: (job.attempt, job.launch))
+        found = self._by_task_run.get((namespace, run, key), {})
+        return sorted(found.values(), key=lambda job: (job.attempt, job.launch))
 
-    def task_runs(self, run: str) -> list[Key]:
-        """The task runs of a run of which there are Jobs."""
-        return list(self._by_run.get(run, ()))
+    def told(self, job: SeenJob) -> Sighting:
+        """What a Job and its pods say of their runner."""
+        return sight(job, self.pods_of(job.namespace, job.name))
+
+    def standing(self, run: str, namespace: str) -> dict[Key, Sighting]:
+        """What is said of the task runs of a run of which a runner lives (the oldest, then), or of
+        which something is held."""
+        return dict(self._standing.get((namespace, run), {}))
 
     def alive(self, run: str) -> list[SeenPod]:
         """The pods of a run that aren't over, be their Jobs there or not."""
@@ -93,12 +101,31 @@ class SeenRunners:
         self._keep_job(job if before is None else replace(job, trouble=before.trouble))
 
     def _keep_job(self, job: SeenJob) -> None:
-        before = self._jobs.get(job.uid)
         self._jobs[job.uid] = job
-        self._by_run[job.run][job.key][job.uid] = job
+        self._by_task_run[job.namespace, job.run, job.key][job.uid] = job
         self._by_name[job.namespace, job.name] = job
-        if job != before:
-            self._changed(job.run)
+        self._look(job)
+
+    def _look(self, job: SeenJob) -> None:
+        """Find out what is said of a Job's task run now, and tell if it is news."""
+        place = (job.namespace, job.run, job.key)
+        told = tuple(self.told(each) for each in self.of(job.run, job.key, job.namespace))
+        if told == self._told.get(place, ()):
+            return
+        standing = self._standing[place[:2]]
+        alive = [each for each in told if each.phase is Phase.LIVE]
+        held = [each for each in told if each.held]
+        if alive or held:
+            standing[job.key] = alive[0] if alive else held[-1]
+        else:
+            standing.pop(job.key, None)
+        if not standing:
+            del self._standing[place[:2]]
+        if told:
+            self._told[place] = told
+        else:
+            del self._told[place]
+        self._changed(job.run)
 
     def _job_gone(self, uid: str) -> None:
         job = self._jobs.get(uid)
@@ -118,26 +145,29 @@ class SeenRunners:
         del self._jobs[uid]
         if self._by_name.get((job.namespace, job.name), job).uid == uid:
             self._by_name.pop((job.namespace, job.name), None)
-        keys = self._by_run[job.run]
-        keys[job.key].pop(uid, None)
-        if not keys[job.key]:
-            del keys[job.key]
-        if not keys:
-            del self._by_run[job.run]
-        self._changed(job.run)
+        place = (job.namespace, job.run, job.key)
+        self._by_task_run[place].pop(uid, None)
+        if not self._by_task_run[place]:
+            del self._by_task_run[place]
+        self._look(job)
 
     def _pod_seen(self, item: Json) -> None:
         self._keep_pod(read_pod(item, self._pods.get(item["metadata"]["uid"])))
 
     def _keep_pod(self, pod: SeenPod) -> None:
-        before = self._pods.get(pod.uid)
         self._pods[pod.uid] = pod
         self._by_job[pod.namespace, pod.job][pod.uid] = pod
-        # That it has started is no news: its runner will say so itself.
-        if before is None or replace(pod, started=before.started) != before:
-            self._changed(self._run_of(pod))
+        self._look_after(pod)
         if pod.over:
             self._after(pod)
+
+    def _look_after(self, pod: SeenPod) -> None:
+        """Something of a pod has changed: so may have what is said of its runner."""
+        job = self._by_name.get((pod.namespace, pod.job))
+        if job is not None:
+            self._look(job)
+        elif pod.run:
+            self._changed(pod.run)  # its Job is gone already, or wasn't told of yet
 
     def _run_of(self, pod: SeenPod) -> str:
         """The run that a pod belongs to; empty for one that is idle."""
@@ -154,7 +184,7 @@ class SeenRunners:
         self._by_job[place].pop(uid, None)
         if not self._by_job[place]:
             del self._by_job[place]
-        self._changed(self._run_of(pod))
+        self._look_after(pod)
         self._after(pod)
 
     def _after(self, pod: SeenPod) -> None:

@@ -326,12 +326,14 @@ def effects(draft: Draft) -> None:
                 draft.decision.wake(leaves_at)
             elif not newest or attempt.over or attempt.stop is not None:
                 draft.decision.ends.append(End(*key, seen.attempt, seen.launch, grace))
-        elif seen is not None and seen.held and _is_settled(attempt):
-            release(draft, Release(*key, attempt.number, attempt.launch), attempt)
         elif not attempt.over and attempt.stop is None and not attempt.begun:
             launch = Launch(*key, attempt.number, attempt.launch, attempt.order)
             draft.decision.launches.append(launch)
             draft.decision.wake(attempt.launched_at + draft.task(key).start_timeout)
+    for key in draft.in_order(draft.held):
+        attempt = draft.record(key).last
+        if attempt is not None and _is_settled(attempt):
+            release(draft, Release(*key, attempt.number, attempt.launch), attempt)
 
 
 def release(draft: Draft, traces: Release, attempt: Attempt) -> None:

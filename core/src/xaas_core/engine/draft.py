@@ -19,6 +19,10 @@ class Draft:
         self._before = facts.folded or History(facts.plan.graph, facts.history)
         self.history = self._before.copy()
         self.decision = Decision()
+        seen = facts.sightings.items()
+        self._live = {key for key, each in seen if each.phase is Phase.LIVE}
+        self.held = {key for key, each in seen if each.held and each.phase is not Phase.LIVE}
+        """The task runs of which a runner that is no more has left traces."""
 
     def _told(self, record: TaskRecord) -> TaskRecord:
         """A record without the attempts of a round that the history doesn't know yet.
@@ -33,14 +37,15 @@ class Draft:
 
     def under_way(self) -> list[Key]:
         """The task runs with a record of which something may still become: they haven't ended, or a
-        runner of theirs is seen. The others, in time most of a run's, no rule has to look at.
+        runner of theirs lives. The others, in time most of a run's, no rule has to look at, but for
+        the traces that they leave.
 
         In the order of the plan: what a decision says must not depend on how a store lists records.
         """
-        recorded = self.facts.records.keys() | self.decision.records.keys()
-        return self.in_order(
-            (self.history.index.open & recorded) | (self.facts.sightings.keys() & recorded)
-        )
+        found: set[Key] = set()
+        for recorded in (self.facts.records.keys(), self.decision.records.keys()):
+            found |= (recorded & self.history.index.open) | (recorded & self._live)
+        return self.in_order(found)
 
     def in_order(self, keys: Iterable[Key]) -> list[Key]:
         """Those of `keys` that are task runs of the plan, in its order."""
