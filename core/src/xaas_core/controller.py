@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+from collections import Counter
+from typing import Final
 
 from xaas_core.admission import Admission
 from xaas_core.ports import Conflict, Part, Ports, Unavailable
@@ -38,6 +40,8 @@ class Controller:
         self._ports = ports
         self._reconciler = Reconciler(ports, tokens, admission)
         self.queue = KeyedQueue(self._reconcile, self._failed, workers)
+        self.looks: Final[Counter[str]] = Counter()
+        """Reconciles since the start by what came of them: `done`, `conflict`, `failed`."""
 
     async def run(self) -> None:
         """Watch and work until cancelled."""
@@ -69,6 +73,7 @@ class Controller:
             try:
                 wake_at = await self._reconciler.reconcile(uid, fresh=fresh)
             except Conflict:
+                self.looks["conflict"] += 1
                 # Somebody else got on: decide again from what they wrote. It may take a moment
                 # until that is seen here.
                 fresh = True
@@ -77,11 +82,13 @@ class Controller:
                 await asyncio.sleep(pause)
                 pause = min(max(2 * pause, FIRST_PAUSE), LONGEST_PAUSE)
                 continue
+            self.looks["done"] += 1
             if wake_at is None:
                 return None
             return max(wake_at - self._ports.clock.now(), 0) / 1000
 
     def _failed(self, uid: str, error: Exception) -> None:
+        self.looks["failed"] += 1
         if isinstance(error, Unavailable):
             log.warning("run %s waits for the backend: %s", uid, error)
         else:

@@ -5,7 +5,6 @@ from collections.abc import Collection, Mapping
 from xaas_core.engine.facts import Key
 from xaas_core.engine.history import History
 from xaas_core.engine.records import TaskRecord
-from xaas_core.engine.states import Side
 from xaas_core.ports import Stored
 
 
@@ -19,15 +18,11 @@ def behind(
 
     A store gives all records of a run as it last saw them. Chosen ones are read live.
     """
-    cells = (
-        [((ref, side), cell) for side in Side for ref, cell in history.cells[side].items()]
-        if keys is None
-        else [(key, history.cell(*key)) for key in keys]
-    )
+    named = history.named
+    chosen = named if keys is None else [key for key in keys if key in named]
     found = []
-    for key, cell in cells:
-        if cell.newest == 0:
-            continue
+    for key in chosen:
+        cell = named[key]
         stored = records.get(key)
         last = stored.value.last if stored is not None else None
         if (

@@ -1,6 +1,6 @@
 """What is asked of every replica over HTTP: does it live, is it ready, what are its numbers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Gauge, ProcessCollector, generate_latest
 from starlette.applications import Starlette
@@ -21,6 +21,7 @@ class Health:
         self.waiting: Callable[[], int] = lambda: 0
         self.idle: Callable[[], int] = lambda: 0
         self.ahead: Callable[[], int] = lambda: 0
+        self.looks: Callable[[], Mapping[str, int]] = dict
 
 
 def probes(health: Health, client: KubeClient) -> Starlette:
@@ -53,6 +54,13 @@ def probes(health: Health, client: KubeClient) -> Starlette:
         registry=registry,
     )
 
+    looks = Gauge(
+        "xaas_reconciles",
+        "Reconciles of runs since this replica began to lead, by result.",
+        ["result"],
+        registry=registry,
+    )
+
     async def healthz(_: Request) -> Response:
         return PlainTextResponse("ok")
 
@@ -66,6 +74,8 @@ def probes(health: Health, client: KubeClient) -> Starlette:
             gauge.set(value())
         for asked, count in client.sent.items():
             requests.labels(*asked).set(count)
+        for result, count in health.looks().items():
+            looks.labels(result).set(count)
         content = generate_latest(registry)
         return Response(content, media_type="text/plain; version=0.0.4; charset=utf-8")
 

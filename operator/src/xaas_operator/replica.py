@@ -153,6 +153,7 @@ class Leader:
             await self.store.refresh()
             self.health.leads = True
             self.health.waiting = lambda: len(self.controller.queue)
+            self.health.looks = lambda: self.controller.looks
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.lease.keep())
                 group.create_task(self.launcher.failed())

@@ -330,25 +330,39 @@ def effects(draft: Draft) -> None:
             launch = Launch(*key, attempt.number, attempt.launch, attempt.order)
             draft.decision.launches.append(launch)
             draft.decision.wake(attempt.launched_at + draft.task(key).start_timeout)
-    for key in draft.in_order(draft.held):
+    release(draft)
+
+
+def release(draft: Draft) -> None:
+    """Let go of what runners have left: when the run is over, or somewhat later; what is still to
+    start comes first."""
+    due = []
+    for key in draft.held:
+        since = _settled_at(draft, key)
+        if since is None:
+            continue
+        if draft.state in OVER or draft.now >= since + RELEASE_WITHIN:
+            due.append(key)
+        else:
+            draft.decision.wake(since + RELEASE_WITHIN)
+    for key in draft.in_order(due):
         attempt = draft.record(key).last
-        if attempt is not None and _is_settled(attempt):
-            release(draft, Release(*key, attempt.number, attempt.launch), attempt)
+        if attempt is not None:
+            draft.decision.releases.append(Release(*key, attempt.number, attempt.launch))
 
 
-def release(draft: Draft, traces: Release, attempt: Attempt) -> None:
-    """Let go of a runner's traces: when the run is over, or somewhat later; what is still to start
-    comes first."""
-    since = attempt.ended_at or (attempt.stop.at if attempt.stop is not None else draft.now)
-    if draft.state in OVER or draft.now >= since + RELEASE_WITHIN:
-        draft.decision.releases.append(traces)
-    else:
-        draft.decision.wake(since + RELEASE_WITHIN)
-
-
-def _is_settled(attempt: Attempt) -> bool:
-    """Whether an attempt has its outcome, or will have none: it was stopped before it began."""
-    return attempt.over or (attempt.stop is not None and not attempt.begun)
+def _settled_at(draft: Draft, key: Key) -> int | None:
+    """When the newest attempt of a task run got its outcome, or was stopped before it began and so
+    has none; None if it may yet get one."""
+    cell = draft.history.cells[key[1]].get(key[0])
+    if cell is not None and cell.finished_at is not None:
+        return cell.finished_at
+    attempt = draft.record(key).last if cell is not None else None
+    if attempt is None:
+        return None
+    if attempt.over:
+        return attempt.ended_at
+    return attempt.stop.at if attempt.stop is not None and not attempt.begun else None
 
 
 def retire(draft: Draft) -> None:

@@ -114,6 +114,8 @@ class History:
             side: dict.fromkeys(graph.order, Cell()) for side in Side
         }
         self.index = TaskIndex(graph)
+        self.named: dict[tuple[str, Side], Cell] = {}
+        """The cells of which any change has named an attempt."""
         for change in changes:
             self.append(change)
 
@@ -124,6 +126,7 @@ class History:
         copied.__dict__.update(self.__dict__)
         copied.cells = {side: dict(cells) for side, cells in self.cells.items()}
         copied.index = self.index.copy()
+        copied.named = dict(self.named)
         return copied
 
     def cell(self, ref: str, side: Side) -> Cell:
@@ -178,6 +181,8 @@ class History:
     def _put(self, ref: str, side: Side, cell: Cell) -> None:
         """Have `cell` in the place of the one before."""
         before, self.cells[side][ref] = self.cells[side][ref].state, cell
+        if cell.newest:
+            self.named[ref, side] = cell
         if cell.state is not before:
             self.index.move(ref, side, before, cell.state)
 

@@ -21,7 +21,8 @@ COMING = SATISFIED | {TaskState.RUNNING}
 def look_ahead(draft: Draft) -> None:
     """Say which runners to start ahead, and end those that aren't wanted (any more)."""
     wanted = {} if draft.facts.deleting else _wanted(draft)
-    for key in draft.in_order(draft.facts.sightings):
+    # Of what a change has named an attempt, an attempt is recorded.
+    for key in draft.in_order(draft.facts.sightings.keys() - draft.history.named.keys()):
         if draft.record(key).last is not None:
             continue
         seen = draft.facts.sightings[key]
