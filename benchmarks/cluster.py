@@ -29,7 +29,7 @@ from benchmarks import cluster_scale, cluster_throughput, cluster_trace, cluster
 from benchmarks.bare_jobs import BareJobs
 from benchmarks.cluster_places import cleared, namespace
 from benchmarks.operator_numbers import Operator
-from benchmarks.played_runners import NOWHERE
+from benchmarks.played_node import LABELS, played_node
 from benchmarks.rest_runs import RestRuns
 from benchmarks.run import Report
 from benchmarks.tutorial import DAG
@@ -115,7 +115,7 @@ async def played(report: Report, parts: list[str], options: argparse.Namespace) 
     """The figures for which runners are played."""
     client = await KubeClient.connect(chart.access())
     try:
-        async with Operator(client) as operator:
+        async with Operator(client) as operator, played_node(client):
             await operator.settle()
             if "throughput" in parts:
                 await cluster_throughput.throughput(report, client, operator)
@@ -169,7 +169,7 @@ def measure(report: Report, product: installed.Installed, options: argparse.Name
                 asyncio.run(trace(product))
             if not without:
                 return
-            chart.install(values, {"runner": {"nodeSelector": NOWHERE}})
+            chart.install(values, {"runner": {"nodeSelector": LABELS}})
             # The faster loop: who plays uses the same two cores as who is measured.
             with asyncio.Runner(loop_factory=new_loop()) as runner:
                 runner.run(played(report, without, options))

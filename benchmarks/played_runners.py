@@ -1,7 +1,8 @@
 """Runners that are played: what the product does for a task run, without what a pod costs a node.
 
-The operator is told to want a node that there isn't. So it makes Jobs, and Kubernetes' own Job
-controller makes their pods, as ever; but no kubelet starts any. For each pod one played runner calls
+The operator is told to want a node that is played, too (`played_node.py`). So it makes Jobs, Kubernetes'
+own Job controller makes their pods, and its scheduler finds them a place, as ever; but no kubelet starts
+any. For each pod one played runner calls
 the gateway in its stead, with the pod's own token, over a connection of its own: `begin` (or `wait`),
 then `finish`. Then it says of the pod what the kubelet would say at its end, so that its Job ends, too.
 """
@@ -9,7 +10,7 @@ then `finish`. Then it says of the pod what the kubelet would say at its end, so
 import asyncio
 import json
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,9 +20,6 @@ from xaas_runner import contract
 from xaas_runner.contract import Environment
 
 Json = dict[str, Any]
-
-NOWHERE = {"bench.xaas.dev/node": "nowhere"}
-"""Labels that no node has."""
 
 ONLY_STEPS = f"{Label.COMPONENT}=step"
 QUIET = 100.0
@@ -57,6 +55,8 @@ class PlayedRunners:
                 if kind == "DELETED":
                     if uid in self._playing:
                         self._playing[uid].cancel()
+                elif "deletionTimestamp" in pod["metadata"]:
+                    await self._bury(pod)
                 elif uid not in self._known:
                     self._known.add(uid)
                     self._playing[uid] = group.create_task(self._play(pod))
@@ -66,6 +66,13 @@ class PlayedRunners:
         while self.begun < count:
             self._moved.clear()
             await self._moved.wait()
+
+    async def _bury(self, pod: Json) -> None:
+        """Let a pod go that is deleted, as its kubelet would once nothing of it runs."""
+        with suppress(ApiError):  # it is gone already
+            await self._client.delete(
+                pods(self._namespace, pod["metadata"]["name"]), {"gracePeriodSeconds": 0}
+            )
 
     async def _play(self, pod: Json) -> None:
         try:
