@@ -37,10 +37,10 @@ def known(uid: str, namespace: str) -> KnownRun:
 class Launching:
     """A launcher, and what it has told and sent."""
 
-    def __init__(self, client: KubeClient, namespace: str = PLACE) -> None:
+    def __init__(self, client: KubeClient, namespace: str = PLACE, lookahead: int = 0) -> None:
         self.client = client
         where = partial(known, namespace=namespace)
-        settings = JobSettings(image="runner")
+        settings = JobSettings(image="runner", lookahead=lookahead)
         self.launcher = JobLauncher(client, where, settings, "http://10.0.0.1:8082")
         self.changed: list[str] = []
         self.launcher.subscribe(self.changed.append)
@@ -109,3 +109,18 @@ async def test_what_there_is_no_room_for_is_tried_after_a_while(
     assert again == replace(told, phase=Phase.LIVE, starting=True), "why it waits is still so"
     await made.settle()
     assert made.tries == 2
+
+
+async def test_no_more_wait_for_their_turn_than_the_settings_allow(client: KubeClient) -> None:
+    """However many ask at a time, again and again, and whoever led before."""
+    orders = [replace(ORDER, ref=f"t{number}") for number in range(6)]
+    made = Launching(client, lookahead=2)
+    for _ in range(2):
+        await asyncio.gather(*(made.launcher.prepare(order) for order in orders))
+        assert (made.tries, made.launcher.ahead) == (2, 2)
+    next_leader = Launching(client, lookahead=2)
+    for item in (await client.get(jobs(PLACE)))["items"]:
+        next_leader.launcher._jobs.tell(item)
+    await next_leader.launcher.prepare(*orders)
+    assert next_leader.launcher.ahead == 2
+    assert made.tries == 2, "no other is started beside them"

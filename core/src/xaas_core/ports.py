@@ -333,7 +333,8 @@ class Launcher(Protocol):
 
     async def prepare(self, *orders: LaunchOrder) -> None:
         """Start runners ahead of their turn, as far as that is worth it: an order that is started
-        later finds its runner up. May do nothing. Raises Unavailable; nothing depends on it."""
+        later finds its runner up. Idempotent; told again and again of those that are up. May do
+        nothing. Raises Unavailable; nothing depends on it."""
 
     async def end(self, runner: RunnerKey, grace: int) -> None:
         """SIGTERM, after `grace` milliseconds SIGKILL. Returns at once; idempotent."""

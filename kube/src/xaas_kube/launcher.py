@@ -71,6 +71,7 @@ class JobLauncher:
         self._held_up: dict[RunnerKey, str] = {}
         self._absent: set[RunnerKey] = set()
         self._ahead: set[RunnerKey] = set()
+        self._preparing: set[RunnerKey] = set()  # those of them whose Job is being made
         self._starting: dict[RunnerKey, asyncio.Task[None]] = {}
         self._started_at = 0.0
         self._not_before: dict[RunnerKey, float] = {}
@@ -83,8 +84,10 @@ class JobLauncher:
         explanations = Explanations(self._client, self._seen)
         self._tasks.append(asyncio.create_task(explanations.look(), name="explain"))
         self._tasks.append(asyncio.create_task(self._mark(), name="mark"))
-        for informer, task in zip(informers, self._tasks, strict=False):
-            await informer.until_synced(task)
+        tasks = self._tasks[: len(informers)]
+        await asyncio.gather(
+            *(each.until_synced(task) for each, task in zip(informers, tasks, strict=True))
+        )
 
     async def failed(self) -> None:
         """Wait until a part ends, which none ever should, and raise its error."""
@@ -137,22 +140,29 @@ class JobLauncher:
 
     async def prepare(self, *orders: LaunchOrder) -> None:
         """See the port: so many at a time as the settings allow, and no more than there is room for."""
-        self._ahead = {each for each in self._ahead if self._is_up(each)}
-        left = max(self._settings.lookahead - len(self._ahead), 0)
-        chosen = [each for each in orders if self._job(runner_of(each)) is None][:left]
+        self._ahead = {e for e in self._ahead if e in self._preparing or self._is_up(e)}
+        chosen = []
+        for order in orders:
+            runner = runner_of(order)
+            if self._is_up(runner):
+                self._ahead.add(runner)  # also one that whoever led before has started
+            elif self._job(runner) is None and len(self._ahead) < self._settings.lookahead:
+                self._ahead.add(runner)
+                self._preparing.add(runner)
+                chosen.append(order)
         await asyncio.gather(*map(self._start_ahead, chosen))
 
     async def _start_ahead(self, order: LaunchOrder) -> None:
         run, runner = self._where(order.run), runner_of(order)
-        if run is None:
-            return
-        self._ahead.add(runner)
         try:
-            self._jobs.tell(await self._create(order, run))
+            if run is not None:
+                self._jobs.tell(await self._create(order, run))
         except (ApiError, Unreachable) as error:
             # When its turn comes it is tried again, and what is wrong is told.
             self._ahead.discard(runner)
             log.info("the Job %s can't be made ahead: %s", job_name(runner), error)
+        finally:
+            self._preparing.discard(runner)
 
     def _is_up(self, runner: RunnerKey) -> bool:
         """Whether a runner is there, and hasn't ended."""

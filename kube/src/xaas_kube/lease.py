@@ -22,7 +22,10 @@ RENEW_WITHIN: Final = 10.0
 """Seconds without a renewal after which its holder gives up."""
 
 EVERY: Final = 2.0
-"""Seconds between two renewals, or two looks."""
+"""Seconds between two renewals."""
+
+LOOK_EVERY: Final = 0.5
+"""Seconds between two looks of those who wait: a leader that goes in peace gives the Lease back."""
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +48,7 @@ class Lease:
     async def acquire(self) -> None:
         """Wait until it is ours."""
         while not await self._try():  # noqa: ASYNC110 - no event tells of it
-            await asyncio.sleep(EVERY)
+            await asyncio.sleep(LOOK_EVERY)
 
     async def keep(self) -> None:
         """Renew it for ever. Raises Lost."""

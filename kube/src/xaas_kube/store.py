@@ -109,8 +109,10 @@ class KubernetesStore:
         watch can be dead for a minute before that is noticed.
         """
         with translated("list"):
-            await self._runs.informer.refresh()
-            await self._records.informer.refresh()
+            lists = (self._runs.informer.refresh(), self._records.informer.refresh())
+            for failure in await asyncio.gather(*lists, return_exceptions=True):
+                if failure is not None:
+                    raise failure
 
     async def tidy(self) -> None:
         """Take runs back that are wanted, and put aside what was left behind. For the leader."""
@@ -324,7 +326,9 @@ class KubernetesStore:
 
     async def live_runs(self) -> Sequence[str]:
         """See the port."""
-        return [known.uid for known in self._runs.index.all() if known.live]
+        # First those for which somebody waits: there may be thousands that nothing happens to.
+        live = [known for known in self._runs.index.all() if known.live]
+        return [known.uid for known in sorted(live, key=lambda known: not _is_waited_for(known))]
 
     async def plan(self, uid: str) -> Plan | None:
         """See the port."""
@@ -422,3 +426,8 @@ class KubernetesStore:
         """A time of creation: the clock's, and later than any given before at the same time."""
         self._serial = (self._serial + 1) % 1_000_000
         return times.precise(self._clock.now(), self._serial)
+
+
+def _is_waited_for(known: KnownRun) -> bool:
+    """Whether somebody waits for an answer: of a run that is new, or was asked for an operation."""
+    return not known.run.status.planned or known.run.pending_request is not None

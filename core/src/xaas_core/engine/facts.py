@@ -134,8 +134,9 @@ class Decision:
     """What to do, in this order: write `records`, then `changes` with `reply`, then the effects.
 
     `questions` are task runs whose verdict is needed before anything else about them is decided.
-    `ahead` are runners that may be needed soon; starting them is up to the launcher. `retire`: the
-    run is over and no runner of it is left. `wake_at` is when to look again if nothing happens before.
+    `ahead` are runners that may be needed soon, also those that are up; starting them is up to the
+    launcher. `retire`: the run is over and no runner of it is left. `wake_at` is when to look again
+    if nothing happens before.
     """
 
     changes: list[Change] = field(default_factory=list)

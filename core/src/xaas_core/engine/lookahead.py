@@ -28,8 +28,7 @@ def look_ahead(draft: Draft) -> None:
         seen = draft.facts.sightings[key]
         usable = (seen.attempt, seen.launch) == (1, 1) and not seen.gone and not seen.ending
         if key in wanted and usable:
-            del wanted[key]  # it is there; or was, and the intent will find out
-            continue
+            continue  # it is there; or was, and the intent will find out
         wanted.pop(key, None)
         if seen.phase is Phase.LIVE and seen.ending:
             continue
