@@ -18,18 +18,29 @@ LONGEST = 300
 @asynccontextmanager
 async def namespace(client: KubeClient) -> AsyncIterator[str]:
     """A namespace of its own; at the end it is gone, and with it all that was in it."""
-    name = f"bench-{uuid.uuid4().hex[:8]}"
-    where = f"/api/v1/namespaces/{name}"
-    await client.create("/api/v1/namespaces", {"metadata": {"name": name}})
+    name = await make(client)
     try:
         yield name
     finally:
-        await client.delete(where)
-        with suppress(ApiError, TimeoutError):  # 404: it is gone
-            async with asyncio.timeout(LONGEST):
-                while True:
-                    await client.get(where)
-                    await asyncio.sleep(POLL)
+        await remove(client, name)
+
+
+async def make(client: KubeClient) -> str:
+    """A new namespace's name."""
+    name = f"bench-{uuid.uuid4().hex[:8]}"
+    await client.create("/api/v1/namespaces", {"metadata": {"name": name}})
+    return name
+
+
+async def remove(client: KubeClient, name: str) -> None:
+    """Delete a namespace, and wait until it is gone."""
+    where = f"/api/v1/namespaces/{name}"
+    await client.delete(where)
+    with suppress(ApiError, TimeoutError):  # 404: it is gone
+        async with asyncio.timeout(LONGEST):
+            while True:
+                await client.get(where)
+                await asyncio.sleep(POLL)
 
 
 async def cleared(client: KubeClient, place: str, selector: str | None = None) -> None:

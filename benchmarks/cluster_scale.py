@@ -62,6 +62,7 @@ async def _restarts(report: Report, place: Ground, name: str, count: int) -> Non
         ended = ended or await operator.names()
         started = time.perf_counter()
         await asyncio.gather(*(operator.end(each) for each in ended))
+        await operator.until_resigned(ended)  # until then it would be theirs to start it
         uid = await place.start(name)
         await _until_started(place, uid)
         taken = time.perf_counter() - started

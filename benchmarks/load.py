@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from benchmarks.cluster_places import namespace
+from benchmarks.cluster_places import make, remove
 from benchmarks.operator_numbers import WRITES, Numbers, Operator
 from benchmarks.played_runners import PlayedRunners, events, meanwhile
 from benchmarks.shapes import Needs, pipeline
@@ -155,8 +155,12 @@ async def ground(
     client: KubeClient, operator: Operator, *, ends: bool = True
 ) -> AsyncIterator[Ground]:
     """A namespace with the one task, and runners that are played, for as long as it is used."""
-    async with namespace(client) as place:
-        made = Ground(client, place, operator, ends=ends)
-        await made.define_task()
-        async with meanwhile(made.watch(), made.runners.run()):
+    place = await make(client)
+    made = Ground(client, place, operator, ends=ends)
+    # Also while it goes: pods that are deleted are let go of by those who play their kubelet.
+    async with meanwhile(made.watch(), made.runners.run()):
+        try:
+            await made.define_task()
             yield made
+        finally:
+            await remove(client, place)

@@ -22,6 +22,7 @@ Json = dict[str, Any]
 PORT = 8081
 SELECTOR = f"app.kubernetes.io/instance={chart.RELEASE},app.kubernetes.io/component=operator"
 SCALE = f"/apis/apps/v1/namespaces/{chart.NAMESPACE}/deployments/{chart.RELEASE}-operator/scale"
+LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{chart.NAMESPACE}/leases/{chart.RELEASE}-operator"
 WRITES = ("create", "update", "patch", "delete")
 
 
@@ -66,6 +67,15 @@ class Operator:
     async def end(self, name: str) -> None:
         """Delete a pod, as a node that is drained does."""
         await self._client.delete(pods(chart.NAMESPACE, name))
+
+    async def until_resigned(self, names: list[str]) -> None:
+        """Wait until none of these pods leads any more."""
+
+        while True:
+            holder = (await self._client.get(LEASE))["spec"].get("holderIdentity") or ""
+            if not any(holder.startswith(name) for name in names):
+                return
+            await asyncio.sleep(POLL / 10)
 
     async def names(self) -> list[str]:
         """Its pods."""

@@ -41,6 +41,7 @@ class PlayedRunners:
         self._ends = ends
         self._playing: dict[str, asyncio.Task[None]] = {}
         self._known: set[str] = set()
+        self._ending: set[str] = set()
         self._moved = asyncio.Event()
         self.begun = 0
         """Steps that the gateway has let begin so far."""
@@ -55,8 +56,10 @@ class PlayedRunners:
                 if kind == "DELETED":
                     if uid in self._playing:
                         self._playing[uid].cancel()
-                elif "deletionTimestamp" in pod["metadata"]:
-                    await self._bury(pod)
+                elif _is_to_end(pod):
+                    if uid not in self._ending:
+                        self._ending.add(uid)
+                        group.create_task(self._end(pod))
                 elif uid not in self._known:
                     self._known.add(uid)
                     self._playing[uid] = group.create_task(self._play(pod))
@@ -67,12 +70,16 @@ class PlayedRunners:
             self._moved.clear()
             await self._moved.wait()
 
-    async def _bury(self, pod: Json) -> None:
-        """Let a pod go that is deleted, as its kubelet would once nothing of it runs."""
-        with suppress(ApiError):  # it is gone already
-            await self._client.delete(
-                pods(self._namespace, pod["metadata"]["name"]), {"gracePeriodSeconds": 0}
-            )
+    async def _end(self, pod: Json) -> None:
+        """What a kubelet does with a pod that is to end: nothing of it runs, it says so, and one that
+        is deleted goes."""
+        if (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed"):
+            await self._say(pod, "Failed", {"terminated": {"exitCode": 143}})
+        if "deletionTimestamp" in pod["metadata"]:
+            with suppress(ApiError):  # it is gone already
+                await self._client.delete(
+                    pods(self._namespace, pod["metadata"]["name"]), {"gracePeriodSeconds": 0}
+                )
 
     async def _play(self, pod: Json) -> None:
         try:
@@ -133,6 +140,11 @@ class PlayedRunners:
         except ApiError as error:
             if error.code not in (404, 409):  # it is gone; or it was written at the same moment
                 raise
+
+
+def _is_to_end(pod: Json) -> bool:
+    """Whether a pod is deleted, or has the deadline by which the operator stops its runners."""
+    return "deletionTimestamp" in pod["metadata"] or "activeDeadlineSeconds" in pod["spec"]
 
 
 class Line:

@@ -89,7 +89,11 @@ def test_what_had_an_attempt_isnt_looked_ahead_for() -> None:
 def test_one_that_is_there_is_kept_and_becomes_the_first_attempt() -> None:
     play = Play(chain("a", "b")).play("run a>")
     kept = seen_ahead(play, B, UP)
-    assert ([(each.ref, each.side) for each in kept.ahead], kept.ends, kept.launches) == ([B], [], [])
+    assert ([(each.ref, each.side) for each in kept.ahead], kept.ends, kept.launches) == (
+        [B],
+        [],
+        [],
+    )
     play.play("a.")
     assert play.attempts("b")[0].number == 1
     decision = looked(play)

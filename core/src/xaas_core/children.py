@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 from xaas_core.admission import Admission, Refused
 from xaas_core.engine.facts import Request
@@ -113,7 +114,10 @@ class Children:
         if not call.get("until_rest"):
             return _shown(child)
         patience = min(call.get("patience_ms", 0) / 1000, LONGEST_WAIT)
-        found = await wait_for(self._store, child.meta.uid, at_rest, patience)
+        found = None
+        with suppress(TimeoutError):
+            async with self._gateway.polls.within(patience):
+                found = await wait_for(self._store, child.meta.uid, at_rest, patience)
         return _shown(found if found is not None else await self._store.get_run(child.meta.uid))
 
     async def _read_logs(self, run: Run) -> dict[str, list[str]]:

@@ -10,6 +10,7 @@ surely gone. Whichever is written first holds; the other finds it and gives up.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, TypeGuard
@@ -24,6 +25,7 @@ from xaas_core.engine.plan import Plan, TaskPlan
 from xaas_core.engine.records import Attempt, Failure, StepRecord, TaskRecord
 from xaas_core.engine.states import Reason, RunState, Side
 from xaas_core.lag import behind
+from xaas_core.long_polls import LongPolls
 from xaas_core.models.objects import Run
 from xaas_core.operations import until
 from xaas_core.ports import Clock, Conflict, NotFound, RunnerKey, Store, Stored, TooLarge
@@ -89,9 +91,10 @@ class Absent(Enum):
 class Gateway:
     """Answers runners. Methods raise Unavailable if the store can't be reached: ask again."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, polls: LongPolls | None = None) -> None:
         self._store = store
         self._clock = clock
+        self.polls = polls or LongPolls()
         self._folds = Folds()
 
     async def wait(self, runner: RunnerKey, step: int, patience: float = 0) -> BeginAnswer:
@@ -101,7 +104,11 @@ class Gateway:
             answer = await self._turn(runner, step)
             return None if answer["answer"] == "wait" else answer
 
-        answer = await until(self._store, runner.run, decided, patience) if patience > 0 else None
+        answer = None
+        if patience > 0:
+            with suppress(TimeoutError):
+                async with self.polls.within(patience):
+                    answer = await until(self._store, runner.run, decided, patience)
         return answer or await self._turn(runner, step)
 
     async def _turn(self, runner: RunnerKey, step: int) -> BeginAnswer:

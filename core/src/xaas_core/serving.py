@@ -53,6 +53,7 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
         self.ready = asyncio.Event()
+        self.serving: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen."""
@@ -64,10 +65,16 @@ class Server(uvicorn.Server):
         """Signals are the business of `until_told`."""
         yield
 
-    async def stop(self, serving: "asyncio.Task[None]") -> None:
-        """Let requests under way end, then close."""
+    def start(self, name: str, listener: socket.socket) -> "asyncio.Task[None]":
+        """Serve from now on."""
+        self.serving = asyncio.create_task(self.serve(sockets=[listener]), name=name)
+        return self.serving
+
+    async def stop(self) -> None:
+        """Let requests under way end, then close. Idempotent."""
         self.should_exit = True
-        await asyncio.wait([serving])
+        if self.serving is not None:
+            await asyncio.wait([self.serving])
 
 
 class Parts:
@@ -91,9 +98,9 @@ class Parts:
 
     async def serve(self, name: str, server: Server, listener: socket.socket) -> None:
         """Serve from now on; returns when it listens."""
-        task = asyncio.create_task(server.serve(sockets=[listener]), name=name)
+        task = server.start(name, listener)
         self._tasks.append(task)
-        self.stack.push_async_callback(server.stop, task)
+        self.stack.push_async_callback(server.stop)
         ready = asyncio.create_task(server.ready.wait())
         await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED)
         ready.cancel()

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from xaas_core.long_polls import LongPolls
 from xaas_core.ports import Clock, LaunchOrder, RunnerKey
 from xaas_core.tokens import IdleRunner
 from xaas_kube import times
@@ -69,8 +70,10 @@ class Pool:
         gateway: str,
         issue: Callable[[IdleRunner], str],
         clock: Clock,
+        polls: LongPolls | None = None,
     ) -> None:
         self._client = client
+        self._polls = polls or LongPolls()
         self._clock = clock
         self._settings = settings
         self._gateway = gateway
@@ -94,7 +97,7 @@ class Pool:
         place = (idle.namespace, idle.name)
         news = self._news[place]
         try:
-            async with asyncio.timeout(max(patience, 0)):
+            async with self._polls.within(patience):
                 while place not in self._given:
                     await news.wait()
         except TimeoutError:

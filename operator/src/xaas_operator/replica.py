@@ -20,6 +20,7 @@ from xaas_core.clock import SystemClock
 from xaas_core.controller import Controller
 from xaas_core.gateway import Gateway
 from xaas_core.gateway_app import gateway_app
+from xaas_core.long_polls import LongPolls
 from xaas_core.ports import Ports, Unavailable
 from xaas_core.serving import Assembly, Server, StartError, listen
 from xaas_core.tokens import Tokens
@@ -90,18 +91,20 @@ class Replica(Assembly):
         await asyncio.gather(store.start_up(), evaluator.start_up())
         parts.keep(asyncio.create_task(store.failed(), name="watches"))
         admission = Admission(store, evaluator, settings.allowed_imports)
-        pool = Pool(client, jobs, gateway, tokens.issue_idle, clock)
+        polls = LongPolls()
+        pool = Pool(client, jobs, gateway, tokens.issue_idle, clock, polls)
         if jobs.pool:
             watch = asyncio.create_task(pool.informer.run(), name="pool")
             parts.keep(watch)
             await pool.informer.until_synced(watch)
         launcher = JobLauncher(client, store.where, jobs, gateway, pool if jobs.pool else None)
         ports = Ports(store, launcher, evaluator, PodLogs(client, store), clock)
-        calls = Gateway(store, clock)
+        calls = Gateway(store, clock, polls)
         children = Children(calls, store, admission, ports.logs)
         app = gateway_app(calls, tokens, children, pool.work)
         listener = listen(EVERYWHERE, settings.gateway.port)
-        await parts.serve("gateway", Server(app, stop_within=STOP_WITHIN), listener)
+        server = Server(app, stop_within=STOP_WITHIN)
+        await parts.serve("gateway", server, listener)
         self._health.runs = lambda: store.live_count
         self._health.idle = lambda: pool.idle
         self._health.ahead = lambda: launcher.ahead
@@ -119,6 +122,10 @@ class Replica(Assembly):
             pool,
         )
         parts.keep(asyncio.create_task(leader.lead(place), name="leader"))
+        # Runners ask another replica from then on. Before the leader ends, for kopf's end cancels all
+        # that has begun since its start, also what answers them.
+        parts.stack.push_async_callback(server.stop)
+        parts.stack.callback(polls.end)
         parts.stack.callback(self._leave)  # the first of all that happens at the end
 
     async def _gateway_address(self, client: KubeClient) -> str:
