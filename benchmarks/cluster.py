@@ -5,13 +5,14 @@
     tutorial    one run, against the same DAG of bare Jobs
     warm        the same with idle runners, and a chain with lookahead
     ten         ten runs at once, against as many bare Jobs made at once
+    steps       steps inside a pod: from one script's end to the next one's first line
     throughput  runs of ten tasks without kubelets: task runs per second, CPU and writes of each
     tasks       what a task run costs in runs of 10 to 1,000 tasks
     finished    whether runs that are over slow those that aren't
     live        what 10 to 5,000 live runs cost; memory; how soon a restarted operator works
     trace       only if asked for: one run with idle runners, request by request
 
-The first three start real pods, and each figure is a ratio to what is measured in the same run. The
+The first four start real pods, and each figure is a ratio to what is measured in the same run. The
 others play the runners (`played_runners.py`). Machines differ and are noisy. Exit code 1 if a goal is
 missed.
 """
@@ -25,7 +26,14 @@ import uuid
 from datetime import UTC, datetime
 
 import httpx
-from benchmarks import cluster_scale, cluster_throughput, cluster_trace, cluster_warm, node_cpu
+from benchmarks import (
+    cluster_scale,
+    cluster_steps,
+    cluster_throughput,
+    cluster_trace,
+    cluster_warm,
+    node_cpu,
+)
 from benchmarks.bare_jobs import BareJobs
 from benchmarks.cluster_places import cleared, namespace
 from benchmarks.operator_numbers import Operator
@@ -39,7 +47,7 @@ from tests.cluster.up import SESSION
 from xaas_core.serving import new_loop
 from xaas_kube.client import KubeClient
 
-REAL = ("tutorial", "warm", "ten")
+REAL = ("tutorial", "warm", "ten", "steps")
 PLAYED = ("throughput", "tasks", "finished", "live")
 RUNS_AT_ONCE = 10
 
@@ -49,6 +57,7 @@ WITH_PODS = {
     "pool": cluster_warm.POOL,
     "lookahead": cluster_warm.LOOKAHEAD,
     "ten": COLD,
+    "steps": COLD,
 }
 """Figures for which pods are started, and the chart's `runner.warm` for each."""
 
@@ -103,6 +112,8 @@ async def with_pods(report: Report, product: installed.Installed, part: str, tur
                 await tutorial(report, bare, runs, turns)
             elif part == "ten":
                 await ten(report, bare, runs)
+            elif part == "steps":
+                await cluster_steps.handed_over(report, rest, runs, place, turns)
             elif part == "pool":
                 await cluster_warm.pooled(report, client, runs, place, turns)
             else:

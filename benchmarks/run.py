@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 
-from benchmarks import bound
+from benchmarks import bound, step_start
 from benchmarks.product import Product, product
 from benchmarks.tutorial import DAG
 
@@ -69,6 +69,8 @@ async def tutorial(server: Product, turns: int) -> float:
 
 async def measure(report: Report, turns: int) -> None:
     """All figures."""
+    started = await step_start.measure(turns)
+    report.goal("start of a step's process to its first line", started * 1000, 120, "ms")
     async with product() as server:
         await asyncio.sleep(3)
         before = server.cpu()
