@@ -5,8 +5,8 @@ from collections import OrderedDict
 from xaas_core.engine.graph import Graph
 from xaas_core.engine.history import Change, History
 
-KEPT = 200_000
-"""Cells of folds that are kept (some 150 bytes each), of the runs that were looked at last."""
+KEPT = 100_000
+"""Cells of folds that are kept (250 to 600 bytes each, the fewer the larger the run), of the runs that were looked at last."""
 
 
 class Folds:
