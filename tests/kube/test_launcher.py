@@ -111,6 +111,16 @@ async def test_what_there_is_no_room_for_is_tried_after_a_while(
     assert made.tries == 2
 
 
+async def test_that_there_is_room_now_is_told(client: KubeClient) -> None:
+    made = Launching(client)
+    made.launcher._held_up[runner_of(ORDER)] = "there was no room"
+    await made.launcher.start(ORDER)
+    assert (await made.sight()).message == "there was no room"
+    await made.settle()
+    assert (await made.sight()).message == ""
+    assert made.changed == [UID], "a run doesn't say for ever what it waited for"
+
+
 async def test_no_more_wait_for_their_turn_than_the_settings_allow(client: KubeClient) -> None:
     """However many ask at a time, again and again, and whoever led before."""
     orders = [replace(ORDER, ref=f"t{number}") for number in range(6)]

@@ -88,6 +88,7 @@ class EmbeddedServer(Assembly):
         runners = Server(gateway_app(gateway, tokens, children), stop_within=STOP_WITHIN)
         # First of all: runners that outlived another server are waiting for it.
         await parts.serve("gateway", runners, listen_unix(data.gateway_socket))
+        stack.callback(gateway.polls.end)  # who waits asks the server that comes next
         await asyncio.gather(ports.evaluator.start_up(), ports.launcher.start_up())
         parts.keep(
             asyncio.create_task(Controller(ports, tokens, admission).run(), name="controller")

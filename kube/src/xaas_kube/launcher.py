@@ -189,13 +189,16 @@ class JobLauncher:
             return
         except Unreachable as error:
             raise Unavailable(str(error)) from error
-        self._held_up.pop(runner, None)
+        was_held_up = self._held_up.pop(runner, None) is not None
         self._not_before.pop(runner, None)
         with self._seen.expected():
             self._jobs.tell(made)
         seen = self._job(runner)
-        if seen is None or self._seen.told(seen) != Sighting(seen.attempt, seen.launch, Phase.LIVE):
-            self._changed(runner.run)  # it was made before, and more is known of it
+        expected = Sighting(runner.attempt, runner.launch, Phase.LIVE)
+        if was_held_up or seen is None or self._seen.told(seen) != expected:
+            self._changed(
+                runner.run
+            )  # it waits no more; or was made before, and more is known of it
 
     async def end(self, runner: RunnerKey, grace: int) -> None:
         """See the port. The grace period is in the pod since it was made."""
