@@ -13,9 +13,11 @@ import sqlite3
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
-from typing import Any
 
+from benchmarks import toy_gateway
+from benchmarks.toy_gateway import Json
 from benchmarks.tutorial import DAG
 
 import xaas_runner
@@ -49,7 +51,9 @@ class Bound:
         self.reader, self.writer = await asyncio.open_connection(sock=ours)
         await self.reader.readline()  # ready
         self.reading = asyncio.create_task(self._drain())
-        self.server = await asyncio.start_unix_server(self._serve, self.folder / "gateway.sock")
+        self.server = await asyncio.start_unix_server(
+            partial(toy_gateway.serve, answer=self._answer), self.folder / "gateway.sock"
+        )
 
     async def _drain(self) -> None:
         while await self.reader.readline():
@@ -95,24 +99,7 @@ class Bound:
             }
             self.writer.write(json.dumps(spawn).encode() + b"\n")
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:
-            try:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode()
-            except asyncio.IncompleteReadError:
-                break
-            fields = dict(
-                line.lower().split(": ", 1) for line in head.split("\r\n")[1:] if ": " in line
-            )
-            await reader.readexactly(int(fields["content-length"]))
-            path = head.split(" ", 2)[1]
-            ref = fields["authorization"].split(" ")[1]
-            body = json.dumps(self._answer(path, ref)).encode()
-            head = f"HTTP/1.1 200 OK\r\ncontent-length: {len(body)}\r\n\r\n"
-            writer.write(head.encode() + body)
-        writer.close()
-
-    def _answer(self, path: str, ref: str) -> dict[str, Any]:
+    def _answer(self, path: str, ref: str, _: Json) -> Json:
         if path.endswith("finish"):
             self._commit(f"finish {ref}")
             self.waiting.discard(ref)
@@ -128,24 +115,7 @@ class Bound:
             return {"answer": "recorded", "next": False}
         if path.endswith("begin"):
             self._commit(f"begin {ref}")
-        context = {
-            "run_id": "bound",
-            "pipeline": "tutorial",
-            "ref": ref,
-            "task": "empty",
-            "process_type": "do",
-            "step": 0,
-            "attempt": 1,
-            "namespace": "default",
-        }
-        return {
-            "answer": "go",
-            "script": "pass",
-            "params": {},
-            "context": context,
-            "allowed_imports": [],
-            "budget_ms": None,
-        }
+        return toy_gateway.go(ref, "pass")
 
 
 async def measure(turns: int) -> list[float]:

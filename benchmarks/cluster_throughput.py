@@ -5,6 +5,7 @@ and whoever plays the runners. So the rate is that of all of them together; the 
 operator's own, with the gateway inside of it.
 """
 
+from benchmarks import node_cpu
 from benchmarks.load import Load, ground
 from benchmarks.operator_numbers import WRITES, Operator
 from benchmarks.run import Report
@@ -30,8 +31,14 @@ async def throughput(report: Report, client: KubeClient, operator: Operator) -> 
     """Runs of ten tasks, many at a time, one after the other."""
     async with ground(client, operator) as place:
         ten = await place.define("ten", TEN)
+        before = node_cpu.used()
         load = await place.sustained(ten, AT_ONCE, SECONDS)
+        used = node_cpu.used() - before
     report.line(f"       played runners, {AT_ONCE} runs of 10 tasks at a time, {SECONDS} s:")
+    if used:
+        each = {part: seconds / load.task_runs * 1000 for part, seconds in used.most_common()}
+        told = ", ".join(f"{milliseconds:.1f} {part}" for part, milliseconds in each.items())
+        report.line(f"       milliseconds of CPU per task run: {told}")
     report.line(f"       writes per task run: {load.told(WRITES)}")
     report.line(f"       reads per task run: {load.told(('get', 'list', 'watch'))}")
     report.least("task runs per second", load.rate, 25, "/s")

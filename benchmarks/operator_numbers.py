@@ -70,7 +70,6 @@ class Operator:
 
     async def until_resigned(self, names: list[str]) -> None:
         """Wait until none of these pods leads any more."""
-
         while True:
             holder = (await self._client.get(LEASE))["spec"].get("holderIdentity") or ""
             if not any(holder.startswith(name) for name in names):

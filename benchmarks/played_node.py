@@ -11,6 +11,8 @@ from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from benchmarks.played_runners import meanwhile
+
 from xaas_kube.client import ApiError, KubeClient, Unreachable
 
 NODES: Final = "/api/v1/nodes"
@@ -32,9 +34,8 @@ async def played_node(client: KubeClient) -> AsyncIterator[None]:
     await client.create(NODES, {"metadata": {"name": NAME, "labels": LABELS}})
     try:
         await _be_well(client)
-        beating = asyncio.create_task(_beat(client))
-        yield
-        beating.cancel()
+        async with meanwhile(_beat(client)):
+            yield
     finally:
         await client.delete(f"{NODES}/{NAME}")
 

@@ -180,12 +180,15 @@ async def test_a_conflict_is_decided_again_at_once(bench: Bench) -> None:
 
     bench.store.commit = contended  # type: ignore[method-assign]
     ports = Ports(bench.store, bench.launcher, bench.evaluator, bench.logs, bench.clock)
-    task = asyncio.create_task(Controller(ports, bench.tokens).run())
+    controller = Controller(ports, bench.tokens)
+    task = asyncio.create_task(controller.run())
     run = await operate(bench.store, uid, Operation.RUN, 5)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert run.status.summary.state == "processing"
+    assert controller.looks["conflict"] == 3
+    assert controller.looks["done"] >= 1
 
 
 async def test_the_controller_looks_again_when_the_engine_wants_to(controlled: Bench) -> None:

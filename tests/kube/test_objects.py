@@ -15,7 +15,7 @@ from xaas_core.engine.records import Attempt, Failure, StepRecord, Stop, TaskRec
 from xaas_core.engine.retry import Retries
 from xaas_core.engine.states import Operation, Reason, RunState, Side, TaskState
 from xaas_core.models.objects import RunStatus, RunWarning, Summary
-from xaas_kube import plan_objects, record_objects, run_objects
+from xaas_kube import plan_objects, record_objects, run_index, run_objects, store
 
 UID = "6e1f0c52-6b2e-4c62-9a53-0a2f52a4d1f0"
 RUN = {"metadata": {"name": "tutorial-0a1b2c3d", "namespace": "default", "uid": UID}}
@@ -210,3 +210,35 @@ def test_a_condition_holds_since_it_became_so() -> None:
     (_, patch) = "", run_objects.status_patch(second, [], first.keys(), first["conditions"])
     told = next(each["value"] for each in patch if each["path"] == "/status/conditions")
     assert told[0]["lastTransitionTime"] == first["conditions"][0]["lastTransitionTime"]
+
+
+@pytest.mark.parametrize(
+    ("status", "spec", "waits"),
+    [
+        ({}, {}, True),
+        ({"state": "processing", "planned": True}, {}, False),
+        ({"state": "processing", "planned": True}, {"name": "cancel", "id": "2"}, True),
+        (
+            {
+                "state": "cancelling",
+                "planned": True,
+                "operation": {
+                    "id": "2",
+                    "name": "cancel",
+                    "accepted": True,
+                    "state": "cancelling",
+                },
+            },
+            {"name": "cancel", "id": "2"},
+            False,
+        ),
+    ],
+)
+def test_a_new_leader_looks_first_at_what_is_waited_for(
+    status: dict[str, Any], spec: dict[str, Any], waits: bool
+) -> None:
+    meta = {"uid": "u", "namespace": "n", "name": "r", "resourceVersion": "1"}
+    meta |= {"creationTimestamp": "2026-01-01T00:00:00Z"}
+    operation = {"operation": spec} if spec else {}
+    item = {"metadata": meta, "spec": {"name": "p", **operation}, "status": status}
+    assert store._is_waited_for(run_index.known_run(item)) is waits

@@ -6,7 +6,8 @@ from xaas_core.engine.graph import Graph
 from xaas_core.engine.history import Change, History
 
 KEPT = 100_000
-"""Cells of folds that are kept (250 to 600 bytes each, the fewer the larger the run), of the runs that were looked at last."""
+"""Cells of folds that are kept, of the runs that were looked at last: 250 to 600 bytes each, the
+fewer the larger the run."""
 
 
 class Folds:
