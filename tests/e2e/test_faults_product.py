@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from random import Random
 
 import pytest
+from tests.cluster import chart
 from tests.cluster.installed import Installed
 from tests.conformance.kit.gate import Gate
 from tests.conformance.kit.plan import Nodes, node
 from tests.conformance.kit.rest import Rest
 from tests.e2e.kit.load import Load
 from tests.e2e.kit.parts import API, OPERATOR, Parts
-from tests.e2e.kit.space import Space, until
+from tests.e2e.kit.space import Space, entry, pipeline, run, task, until
 from tests.e2e.kit.stream import Receiver
 
 pytestmark = pytest.mark.slow
@@ -54,6 +55,27 @@ def test_operators_killed_again_and_again(
         parts.kill(OPERATOR, chance)
     assert load.over() < 20, "all runs were over before the last kill"
     load.judge()
+
+
+@pytest.mark.parametrize("in_peace", [True, False])
+def test_a_leader_that_ends_leaves_no_event_untold(
+    parts: Parts, space: Space, *, in_peace: bool
+) -> None:
+    """What it has recorded and not told is told by the next one, and once."""
+    runs = {f"r{number}" for number in range(40)}
+    space.apply(
+        task("none", steps=[]),
+        pipeline("empty", entry("a", name="none")),
+        *(run(name, "empty") for name in sorted(runs)),
+    )
+    until("one is over", lambda: "Complete" in str(space.told_of_runs()), pause=0)
+    if in_peace:
+        space.kubectl("delete", f"pod/{parts.leader()}", f"--namespace={chart.NAMESPACE}")
+    else:
+        parts.kill_leader()
+    wanted = {name: {"Processing", "Complete"} for name in runs}
+    until("each has all events", lambda: space.told_of_runs() == wanted, within=60)
+    assert len(space.items("events", "--field-selector=involvedObject.kind=PipelineRun")) == 80
 
 
 def test_all_parts_renewed_under_load(

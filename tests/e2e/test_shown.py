@@ -111,14 +111,8 @@ def test_every_end_has_its_event(space: Space) -> None:
     for number in range(12):
         space.wait("condition=Succeeded", f"plr/r{number}")
 
-    def told() -> dict[str, set[str]]:
-        found: dict[str, set[str]] = {}
-        for event in space.items("events", "--field-selector=involvedObject.kind=PipelineRun"):
-            found.setdefault(event["involvedObject"]["name"], set()).add(event["reason"])
-        return found
-
     wanted = {f"r{number}": {"Processing", "Complete"} for number in range(12)}
-    until("each has all events", lambda: told() == wanted, within=15)
+    until("each has all events", lambda: space.told_of_runs() == wanted, within=15)
 
 
 def test_a_pod_that_cant_start(space: Space) -> None:

@@ -13,8 +13,9 @@ from xaas_core.engine.records import Failure
 from xaas_core.engine.states import RunState, TaskState
 from xaas_core.names import event_id
 from xaas_core.notices import rfc3339
-from xaas_core.ports import Logged, Part, StoreError
+from xaas_core.ports import Clock, Logged, Part, StoreError
 from xaas_kube.client import ApiError, Json, KubeClient, Unreachable
+from xaas_kube.feed import Cursor
 from xaas_kube.store import KubernetesStore
 from xaas_kube.words import API_VERSION, MANAGER
 
@@ -28,24 +29,30 @@ log = logging.getLogger(__name__)
 class EventRecorder:
     """Tells of every change of a run, and of every task run that failed. `run` it as a task."""
 
-    def __init__(self, client: KubeClient, store: KubernetesStore) -> None:
+    def __init__(self, client: KubeClient, store: KubernetesStore, clock: Clock) -> None:
         self._client = client
         self._store = store
+        self._clock = clock
 
     async def run(self) -> None:
-        """Tell what happens from now on, until cancelled."""
-        cursor = await self._store.last_cursor()
+        """Tell what happens from now on, until cancelled; and first what whoever led before may have
+        recorded at its end, and not told any more: a cursor of a time reaches back (`feed.SLACK`)."""
         touches = self._store.touches()
+        cursor = await self._tell_after(str(Cursor("l", self._clock.now())))
         async for touch in touches:
-            if touch.part is not Part.STATUS:
-                continue
-            try:
-                while found := await self._store.changes(cursor, BATCH):
-                    for logged in found:
-                        await self._tell(logged)
-                    cursor = found[-1].cursor
-            except StoreError as error:
-                log.warning("events can't be told yet: %s", error)
+            if touch.part is Part.STATUS:
+                cursor = await self._tell_after(cursor)
+
+    async def _tell_after(self, cursor: str) -> str:
+        """Tell of all changes after `cursor`; the answer is the cursor of the last one."""
+        try:
+            while found := await self._store.changes(cursor, BATCH):
+                for logged in found:
+                    await self._tell(logged)
+                cursor = found[-1].cursor
+        except StoreError as error:
+            log.warning("events can't be told yet: %s", error)
+        return cursor
 
     async def _tell(self, logged: Logged) -> None:
         place = self._store.place(logged.run)  # a run that is over may be put aside already

@@ -116,7 +116,7 @@ class Replica(Assembly):
             launcher,
             Controller(ports, tokens, admission),
             readiness,
-            EventRecorder(client, store),
+            EventRecorder(client, store, clock),
             self._health,
             store,
             pool,

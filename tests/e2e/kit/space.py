@@ -155,6 +155,13 @@ class Space:
         found = self.items("pltr", f"--field-selector=spec.run.name={name}")
         return {(each["spec"]["ref"], each["spec"]["processType"]): each for each in found}
 
+    def told_of_runs(self) -> dict[str, set[str]]:
+        """The reasons of the Events of each run."""
+        found: dict[str, set[str]] = {}
+        for event in self.items("events", "--field-selector=involvedObject.kind=PipelineRun"):
+            found.setdefault(event["involvedObject"]["name"], set()).add(event["reason"])
+        return found
+
     def wait(self, what: str, *of: str, within: float = WITHIN) -> None:
         """`kubectl wait` until `what`, such as `condition=Ready`, holds."""
         self("wait", f"--for={what}", *of, f"--timeout={within:.0f}s")
