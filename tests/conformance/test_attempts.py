@@ -203,6 +203,8 @@ class TestTimeouts:
 
 
 class TestTimeoutOfARun:
+    """Where a task must begin in time, the time is one in which a busy cluster starts two pods."""
+
     def test_aborts_and_rolls_back(self, product: Product) -> None:
         gate, patience = product.gate, product.patience
         nodes = {
@@ -210,7 +212,7 @@ class TestTimeoutOfARun:
             "b": node(gate.hold("b"), undo=gate.note("undo b"), after="a"),
             "c": node(after="b"),
         }
-        run = product.run(nodes, timeout=patience.duration(0.7))
+        run = product.run(nodes, timeout=patience.duration(2))
         gate.wait("b")
         run.wait("cancelling")
         assert run.get()["reason"]
@@ -222,7 +224,7 @@ class TestTimeoutOfARun:
 
     def test_with_terminate(self, product: Product) -> None:
         nodes = {"a": node(FOR_EVER, gracePeriod="100ms")}
-        fields = {"timeout": product.patience.duration(0.5), "onAbort": "terminate"}
+        fields = {"timeout": product.patience.duration(2), "onAbort": "terminate"}
         run = product.run(nodes, **fields)
         run.wait("cancelled")
         assert run.states() == {"a": "failed"}

@@ -238,9 +238,10 @@ class TestWhatStartsAfresh:
         assert numbers(run.task("a")) == [1, 2, 3, 4]
 
     def test_the_runs_timeout(self, product: Product) -> None:
+        """It is long enough for a busy cluster to start a pod: ``b`` must end within it."""
         gate, patience = product.gate, product.patience
         nodes = {"a": node(gate.hold("a") + gate.note("ended")), "b": node(after="a")}
-        run = product.run(nodes, autoRollback=False, timeout=patience.duration(0.5))
+        run = product.run(nodes, autoRollback=False, timeout=patience.duration(2))
         gate.wait("a")
         run.wait("aborted")
         gate.release("a")
