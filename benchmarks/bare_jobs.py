@@ -84,38 +84,9 @@ class BareJobs:
         return taken
 
     async def _start(self, tag: str, ref: str, script: str) -> None:
-        container = {
-            "name": "step",
-            "image": self._image,
-            "command": ["python3", "-I", "-S", "-c", script],
-            "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}},
-            "securityContext": {
-                "allowPrivilegeEscalation": False,
-                "capabilities": {"drop": ["ALL"]},
-                "readOnlyRootFilesystem": True,
-            },
-        }
-        pod = {
-            "restartPolicy": "Never",
-            "automountServiceAccountToken": False,
-            "enableServiceLinks": False,
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": 65532,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-            "containers": [container],
-        }
-        body = {
-            "apiVersion": "batch/v1",
-            "kind": "Job",
-            "metadata": {
-                "name": f"bare-{tag}-{ref}",
-                "labels": BARE,
-                "annotations": {"ref": ref},
-            },
-            "spec": {"backoffLimit": 0, "template": {"metadata": {"labels": BARE}, "spec": pod}},
-        }
+        command = ["python3", "-I", "-S", "-c", script]
+        body = job(f"bare-{tag}-{ref}", self._image, command)
+        body["metadata"]["annotations"] = {"ref": ref}
         await self._client.create(jobs(self._namespace), body)
 
     async def _watch(self, ended: "asyncio.Queue[str]") -> None:
@@ -132,6 +103,38 @@ class BareJobs:
 
     async def _clear(self) -> None:
         await cleared(self._client, self._namespace, ONLY_BARE["labelSelector"])
+
+
+def job(name: str, image: str, command: list[str]) -> Json:
+    """A Job of one container, which is hardened like a step's."""
+    container = {
+        "name": "step",
+        "image": image,
+        "command": command,
+        "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+    }
+    pod = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 65532,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [container],
+    }
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name, "labels": BARE},
+        "spec": {"backoffLimit": 0, "template": {"metadata": {"labels": BARE}, "spec": pod}},
+    }
 
 
 @asynccontextmanager

@@ -5,9 +5,15 @@ and whoever plays the runners. So the rate is that of all of them together; the 
 operator's own, with the gateway inside of it.
 """
 
+from collections import Counter
+
 from benchmarks import node_cpu
+from benchmarks.cluster_places import make, remove
 from benchmarks.load import Load, ground
 from benchmarks.operator_numbers import WRITES, Operator
+from benchmarks.played_bound import PlayedBound
+from benchmarks.played_node import LABELS
+from benchmarks.played_runners import meanwhile
 from benchmarks.run import Report
 from benchmarks.shapes import SHAPES, TEN
 
@@ -15,6 +21,9 @@ from xaas_kube.client import KubeClient
 
 AT_ONCE = 40
 """Runs under way in a sustained load: enough that no task run waits for work to come."""
+
+TASKS_AT_ONCE = 2 * AT_ONCE
+"""Task runs under way at once where there are no runs that would say which is next."""
 
 SECONDS = 20
 
@@ -28,35 +37,61 @@ GROWTH = 1.5
 
 
 async def throughput(report: Report, client: KubeClient, operator: Operator) -> None:
-    """Runs of ten tasks, many at a time, one after the other."""
+    """Runs of ten tasks, many at a time, one after the other; and what bounds their rate."""
+    bound = await _bound(report, client, operator)
     async with ground(client, operator) as place:
         ten = await place.define("ten", TEN)
         before = node_cpu.used()
         load = await place.sustained(ten, AT_ONCE, SECONDS)
         used = node_cpu.used() - before
     report.line(f"       played runners, {AT_ONCE} runs of 10 tasks at a time, {SECONDS} s:")
-    if used:
-        each = {part: seconds / load.task_runs * 1000 for part, seconds in used.most_common()}
-        told = ", ".join(f"{milliseconds:.1f} {part}" for part, milliseconds in each.items())
-        report.line(f"       milliseconds of CPU per task run: {told}")
+    _tell_cpu(report, used, load.task_runs)
     report.line(f"       writes per task run: {load.told(WRITES)}")
     report.line(f"       reads per task run: {load.told(('get', 'list', 'watch'))}")
     report.least("task runs per second", load.rate, 25, "/s")
+    report.line(f"       task runs per second / bound: {load.rate / bound:.2f} x")
     report.goal("CPU of operator and gateway per task run", load.cpu_ms, 20, "ms")
     report.goal("API writes per task run", load.writes, 8, "")
+
+
+async def _bound(report: Report, client: KubeClient, operator: Operator) -> float:
+    """Task runs per second that the cluster can do with nobody who decides on them."""
+    replicas = len(await operator.names())
+    await operator.scale(0)
+    place = await make(client)
+    bound = PlayedBound(client, place, LABELS)
+    # Also while it goes: pods that are deleted are let go of by who plays their kubelet.
+    async with meanwhile(bound.watch()):
+        try:
+            before = node_cpu.used()
+            rate = await bound.sustained(TASKS_AT_ONCE, SECONDS)
+            used = node_cpu.used() - before
+        finally:
+            await remove(client, place)
+            await operator.scale(replicas)
+    report.line(f"       bound: {rate:.1f} task runs per second, without an operator:")
+    _tell_cpu(report, used, bound.ended)
+    return rate
+
+
+def _tell_cpu(report: Report, used: Counter[str], task_runs: int) -> None:
+    if used:
+        each = {part: seconds / task_runs * 1000 for part, seconds in used.most_common()}
+        told = ", ".join(f"{milliseconds:.1f} {part}" for part, milliseconds in each.items())
+        report.line(f"       milliseconds of CPU per task run: {told}")
 
 
 async def table(report: Report, client: KubeClient, operator: Operator, *, large: bool) -> None:
     """What a task run costs in runs of 10 to 1,000 tasks."""
     sizes = (*SIZES, LARGE) if large else SIZES
     report.line("       tasks per run      runs   per second   CPU each   writes each   wall")
-    for shape, make in SHAPES.items():
+    for shape, needs in SHAPES.items():
         loads = {}
         async with ground(client, operator) as place:
             for tasks in sizes:
-                name = await place.define(f"{shape}-{tasks}", make(tasks))
+                name = await place.define(f"{shape}-{tasks}", needs(tasks))
                 count = max(TASKS_PER_CELL // tasks, 1)
-                load = loads[tasks] = await place.batch(name, count)
+                load = loads[tasks] = await place.one_by_one(name, count)
                 report.line(f"       {tasks:5} as a {shape:6}  {count:6}   {_row(load)}")
         most = max(load.cpu_ms for load in loads.values())
         text = f"CPU per task run in a {shape}, the dearest / of 10"

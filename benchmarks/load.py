@@ -99,10 +99,11 @@ class Ground:
         await self._over[uid].wait()
         return uid
 
-    async def batch(self, name: str, count: int) -> Load:
-        """So many runs at once, until all are over."""
+    async def one_by_one(self, name: str, count: int) -> Load:
+        """So many runs, one after the other: each is alone, and so like any other to compare."""
         before = await self._now()
-        await asyncio.gather(*(self.complete(name) for _ in range(count)))
+        for _ in range(count):
+            await self.complete(name)
         return _load(before, await self._now())
 
     async def sustained(self, name: str, at_once: int, seconds: float, ramp: float = 4) -> Load:
@@ -112,14 +113,14 @@ class Ground:
         """
         enough = asyncio.Event()
 
-        async def one_by_one() -> None:
+        async def again_and_again() -> None:
             while not enough.is_set():
                 await self.complete(name)
 
         before = await self._now()
         async with asyncio.TaskGroup() as group:
             for _ in range(at_once):
-                group.create_task(one_by_one())
+                group.create_task(again_and_again())
             await asyncio.sleep(ramp)
             count, since = self.runners.ended, time.perf_counter()
             await asyncio.sleep(seconds)

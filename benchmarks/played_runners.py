@@ -74,12 +74,9 @@ class PlayedRunners:
         """What a kubelet does with a pod that is to end: nothing of it runs, it says so, and one that
         is deleted goes."""
         if (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed"):
-            await self._say(pod, "Failed", {"terminated": {"exitCode": 143}})
+            await say(self._client, pod, "Failed", {"terminated": {"exitCode": 143}})
         if "deletionTimestamp" in pod["metadata"]:
-            with suppress(ApiError):  # it is gone already
-                await self._client.delete(
-                    pods(self._namespace, pod["metadata"]["name"]), {"gracePeriodSeconds": 0}
-                )
+            await let_go(self._client, pod)
 
     async def _play(self, pod: Json) -> None:
         try:
@@ -100,20 +97,20 @@ class PlayedRunners:
                 self.begun += 1
                 self._moved.set()
                 if not self._ends:
-                    await self._say(pod, "Running", {"running": {}})
+                    await say(self._client, pod, "Running", {"running": {}})
                     return
                 end = {"outcome": "succeeded", "elapsed_ms": 0, "delta": [], "error": None}
                 finish = {**call, **end, "terminated": False}
                 answer = await gateway.call(contract.FINISH_PATH, finish)
                 self.ended += answer["answer"] == "recorded"
-        await self._say(pod, "Succeeded", {"terminated": {"exitCode": 0}})
+        await say(self._client, pod, "Succeeded", {"terminated": {"exitCode": 0}})
 
     async def _begin(self, gateway: "Line", call: Json, pod: Json) -> bool:
         """Begin when it is time to. False if it never will be."""
         answer = (await gateway.call(contract.BEGIN_PATH, call))["answer"]
         if answer == "wait":
             # Whoever waits does so in a pod that runs: of one that doesn't, the operator asks why.
-            await self._say(pod, "Running", {"running": {}})
+            await say(self._client, pod, "Running", {"running": {}})
         turn = {"step": call["step"], "patience_ms": PATIENCE_MS}
         while answer == "wait":
             answer = (await gateway.call(contract.WAIT_PATH, turn))["answer"]
@@ -121,25 +118,32 @@ class PlayedRunners:
                 answer = (await gateway.call(contract.BEGIN_PATH, call))["answer"]
         return bool(answer == "go")
 
-    async def _say(self, pod: Json, phase: str, state: Json) -> None:
-        """Say of a pod what its kubelet would."""
-        container = pod["spec"]["containers"][0]
-        shown = {
-            "name": container["name"],
-            "image": container["image"],
-            "imageID": "",
-            "ready": phase == "Running",
-            "started": phase == "Running",
-            "restartCount": 0,
-            "state": state,
-        }
-        status = {"phase": phase, "containerStatuses": [shown]}
-        where = pods(self._namespace, pod["metadata"]["name"], "status")
-        try:
-            await self._client.patch(where, {"status": status})
-        except ApiError as error:
-            if error.code not in (404, 409):  # it is gone; or it was written at the same moment
-                raise
+
+async def say(client: KubeClient, pod: Json, phase: str, state: Json) -> None:
+    """Say of a pod what its kubelet would."""
+    meta, container = pod["metadata"], pod["spec"]["containers"][0]
+    shown = {
+        "name": container["name"],
+        "image": container["image"],
+        "imageID": "",
+        "ready": phase == "Running",
+        "started": phase == "Running",
+        "restartCount": 0,
+        "state": state,
+    }
+    status = {"phase": phase, "containerStatuses": [shown]}
+    try:
+        await client.patch(pods(meta["namespace"], meta["name"], "status"), {"status": status})
+    except ApiError as error:
+        if error.code not in (404, 409):  # it is gone; or it was written at the same moment
+            raise
+
+
+async def let_go(client: KubeClient, pod: Json) -> None:
+    """Let a pod that is deleted go, as its kubelet does when nothing of it runs any more."""
+    meta = pod["metadata"]
+    with suppress(ApiError):  # it is gone already
+        await client.delete(pods(meta["namespace"], meta["name"]), {"gracePeriodSeconds": 0})
 
 
 def _is_to_end(pod: Json) -> bool:
