@@ -14,7 +14,7 @@ from xaas_core.tokens import Tokens
 RESYNC = 30.0
 """Seconds between looks at every live run, in case a trigger was lost outside of our sight."""
 
-BEGUN_WAITS = 0.025
+BEGUN_WAITS = 0.1
 """Seconds until a step's begin is looked at: of a short one the end is then told in the same write."""
 
 WORKERS = 64

@@ -6,6 +6,7 @@ gets in); so this file makes the package importable by itself, and `--path <fold
 where its one dependency is found if not beside it.
 """
 
+import gc
 import itertools
 import os
 import sys
@@ -24,6 +25,8 @@ def _set_path(arguments: list[str]) -> None:
 
 def _main(arguments: list[str]) -> int:
     _set_path(arguments)
+    # Until all is imported, which stays: to look for garbage there is a tenth of a step's start.
+    gc.disable()
     room = arguments[0] if arguments else "step"
     if room == "warm":
         from xaas_runner import warm
@@ -36,6 +39,8 @@ def _main(arguments: list[str]) -> int:
     if room == "step":
         from xaas_runner import container
 
+        gc.freeze()
+        gc.enable()
         # Not by sys.exit: what the script left behind shall not run while the interpreter ends.
         os._exit(container.main())
     if room == "layers":

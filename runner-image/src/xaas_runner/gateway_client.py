@@ -160,7 +160,8 @@ def _parse(address: str) -> tuple[str, Any, str]:
     if kind == "unix" and rest:
         return "unix", rest, "gateway"
     host, _, port = rest.removeprefix("//").rstrip("/").rpartition(":")
-    if kind == "http" and rest.startswith("//") and host and port.isascii() and port.isdigit():
+    is_http = kind == "http" and rest.startswith("//") and host.isascii()
+    if is_http and host and port.isascii() and port.isdigit():
         return "tcp", (host.strip("[]"), int(port)), f"{host}:{port}"
     raise ValueError(f"the gateway's address {address!r} is neither unix:<path> nor http://ip:port")
 
@@ -179,7 +180,10 @@ class _Connection:
                 self._socket.close()
                 raise
         else:
-            self._socket = socket.create_connection(target, timeout=min(timeout, 10.0))
+            host, port = target
+            # As bytes: a text may be a name in any language, and that codec takes time to import.
+            where = (host.encode("ascii"), port)
+            self._socket = socket.create_connection(where, timeout=min(timeout, 10.0))
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._read = bytearray()
 

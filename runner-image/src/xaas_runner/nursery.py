@@ -158,6 +158,7 @@ def settle() -> None:
     """Everything is imported: keep the collector from touching (and so copying) its pages."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def _noted(number: int, frame: FrameType | None) -> None:
