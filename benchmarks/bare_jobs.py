@@ -50,19 +50,22 @@ class BareJobs:
         async with _telling() as (ended, script):
             return await self._play(ended, script)
 
-    async def at_once(self, count: int) -> float:
+    async def at_once(self, count: int) -> tuple[float, float]:
         """Seconds from the first of `count` Jobs, made at once, until each script says that it has
-        ended."""
+        ended, and until all Jobs are `Complete`."""
         tag = uuid.uuid4().hex[:6]
-        async with _telling() as (ended, script):
-            started = time.perf_counter()
-            refs = map(str, range(count))
-            await asyncio.gather(*(self._start(tag, ref, script(ref)) for ref in refs))
-            for _ in range(count):
-                await ended.get()
-            taken = time.perf_counter() - started
+        complete: asyncio.Queue[str] = asyncio.Queue()
+        watching = asyncio.create_task(self._watch(complete))
+        try:
+            async with _telling() as (ended, script):
+                started = time.perf_counter()
+                refs = map(str, range(count))
+                await asyncio.gather(*(self._start(tag, ref, script(ref)) for ref in refs))
+                taken = [await _all_of(queue, count, started) for queue in (ended, complete)]
+        finally:
+            watching.cancel()
         await self._clear()
-        return taken
+        return taken[0], taken[1]
 
     async def _play(self, ended: "asyncio.Queue[str]", script: Script) -> float:
         left = {ref: len(needs) for ref, needs in DAG.items()}
@@ -103,6 +106,13 @@ class BareJobs:
 
     async def _clear(self) -> None:
         await cleared(self._client, self._namespace, ONLY_BARE["labelSelector"])
+
+
+async def _all_of(queue: "asyncio.Queue[str]", count: int, since: float) -> float:
+    """Seconds until so many came."""
+    for _ in range(count):
+        await queue.get()
+    return time.perf_counter() - since
 
 
 def job(name: str, image: str, command: list[str]) -> Json:
