@@ -6,7 +6,7 @@
     warm        the same with idle runners, and a chain with lookahead
     ten         ten runs at once, against as many bare Jobs made at once
     steps       steps inside a pod: from one script's end to the next one's first line
-    throughput  runs of ten tasks without kubelets: task runs per second, CPU and writes of each
+    throughput  runs of ten tasks without kubelets: task runs per second, what bounds them, CPU and writes
     tasks       what a task run costs in runs of 10 to 1,000 tasks
     finished    whether runs that are over slow those that aren't
     live        what 10 to 5,000 live runs cost; memory; how soon a restarted operator works
