@@ -37,6 +37,14 @@ CONTEXT = {
 }
 
 
+GARBAGE = """
+for number in range(40_000):
+    cycle = ['x' * 25_000]
+    cycle.append(cycle)
+"""
+"""A gigabyte that nobody refers to but itself: without a collector it fits into no limit."""
+
+
 class Gateway:
     """Answers on a Unix socket (or on TCP) from a thread of its own; can be away for a while.
 

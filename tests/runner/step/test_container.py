@@ -1,6 +1,7 @@
 """A step as a container of its own: everything it knows is in its environment."""
 
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import RestrictedPython
+from tests.runner.step.conftest import GARBAGE
 
 import xaas_runner
 from xaas_runner import lockdown
@@ -58,6 +60,15 @@ def test_a_failure_is_a_record_not_an_exit_code(container: Container, gateway: "
     assert process.returncode == 0
     (finish,) = gateway.said(FINISH_PATH)
     assert finish["error"]["type"] == "ZeroDivisionError"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits another process")
+def test_garbage_is_collected(container: Container, gateway: "Gateway") -> None:
+    gateway.serve(GARBAGE)
+    process = container(gateway)
+    resource.prlimit(process.pid, resource.RLIMIT_AS, (400 << 20, 400 << 20))
+    process.communicate(timeout=20)
+    assert gateway.said(FINISH_PATH)[0]["outcome"] == "succeeded"
 
 
 def test_one_that_was_started_ahead_leaves_if_its_turn_doesnt_come(gateway: "Gateway") -> None:

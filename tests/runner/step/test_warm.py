@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.runner.step.conftest import GARBAGE
 
 from xaas_runner.contract import BEGIN_PATH, FINISH_PATH, PROTOCOL
 
@@ -282,6 +283,11 @@ def test_memory_that_isnt_there_is_a_memory_error_with_its_line(
     assert finish["error"]["line"] >= 2
     assert "used up its memory limit" in finish["error"]["message"]
     assert finish["terminated"] is False
+
+
+def test_garbage_is_collected(steps: "Steps") -> None:
+    finish = steps.run(GARBAGE, limits={"memory_bytes": 64 << 20, "cpu_seconds": 20})
+    assert finish["outcome"] == "succeeded"
 
 
 def test_cpu_time_used_up_inside_one_call_is_a_kill(steps: "Steps", gateway: "Gateway") -> None:
