@@ -39,8 +39,6 @@ def _main(arguments: list[str]) -> int:
     if room == "step":
         from xaas_runner import container
 
-        gc.freeze()
-        gc.enable()
         # Not by sys.exit: what the script left behind shall not run while the interpreter ends.
         os._exit(container.main())
     if room == "layers":

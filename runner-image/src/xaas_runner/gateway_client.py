@@ -38,11 +38,13 @@ class Refused(Exception):
 
 
 class _Away(Exception):
-    """No usable answer this time. `pause` is the server's own wish, in seconds."""
+    """No usable answer this time. `pause` is the server's own wish, in seconds; `stale`: it may be for
+    the connection only, which had lain idle."""
 
-    def __init__(self, why: str, pause: float | None = None) -> None:
+    def __init__(self, why: str, pause: float | None = None, *, stale: bool = False) -> None:
         super().__init__(why)
         self.pause = pause
+        self.stale = stale
 
 
 class GatewayClient:
@@ -59,28 +61,25 @@ class GatewayClient:
         self.token = token
         self._idle: list[_Connection] = []
         self._lock = threading.Lock()
-        self._on_trouble = on_trouble or (lambda text: None)
+        self.on_trouble = on_trouble or (lambda text: None)
 
     def call(self, path: str, message: Mapping[str, Any], *, held_s: float = 0.0) -> Any:
         """POST `message` (plain JSON) and return the answer, however long it takes.
 
         `held_s`: how long the gateway may hold the call open by agreement. Raises Refused.
         """
-        text = json.dumps(message, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
-        body = text.encode("utf-8", "replace")
-        pause = FIRST_PAUSE_S
-        since = time.monotonic()
-        told = False
-        while True:
-            try:
-                return self._attempt(path, body, held_s + _ANSWER_S)
-            except _Away as away:
-                wish = away.pause
-                if not told and time.monotonic() - since > QUIET_S:
-                    told = True
-                    self._on_trouble(f"the gateway is away ({away}); trying again until it is back")
-            time.sleep(pause if wish is None else max(wish, FIRST_PAUSE_S))
-            pause = min(2 * pause, LONGEST_PAUSE_S)
+        return self.ask(path, message, held_s=held_s)()
+
+    def ask(
+        self, path: str, message: Mapping[str, Any], *, held_s: float = 0.0
+    ) -> Callable[[], Any]:
+        """POST `message`, and return what waits for the answer, as `call` does."""
+        request, timeout = self._request(path, message), held_s + _ANSWER_S
+        try:
+            sent = self._send(request, timeout)
+        except _Away:
+            sent = None
+        return lambda: self._answer(request, timeout, sent)
 
     def become(self, token: str) -> None:
         """Speak for the attempt that `token` opens from now on."""
@@ -93,24 +92,9 @@ class GatewayClient:
         for connection in idle:
             connection.close()
 
-    def _attempt(self, path: str, body: bytes, timeout: float) -> Any:
-        while (connection := self._take()) is not None:
-            try:
-                return self._exchange(connection, path, body, timeout)
-            except _Away:
-                # It was closed while it lay idle, perhaps; a new one will tell.
-                continue
-        try:
-            connection = _Connection(self._address, timeout)
-        except OSError as error:
-            raise _Away(str(error)) from None
-        return self._exchange(connection, path, body, timeout)
-
-    def _take(self) -> "_Connection | None":
-        with self._lock:
-            return self._idle.pop() if self._idle else None
-
-    def _exchange(self, connection: "_Connection", path: str, body: bytes, timeout: float) -> Any:
+    def _request(self, path: str, message: Mapping[str, Any]) -> bytes:
+        text = json.dumps(message, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+        body = text.encode("utf-8", "replace")
         head = (
             f"POST {path} HTTP/1.1\r\n"
             f"Host: {self._address[2]}\r\n"
@@ -119,17 +103,64 @@ class GatewayClient:
             "Content-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"
         )
+        return head.encode("latin-1") + body
+
+    def _answer(self, request: bytes, timeout: float, sent: "_Connection | None") -> Any:
+        """The answer to a request that was `sent` already; sent again for as long as needed."""
+        pause = FIRST_PAUSE_S
+        since = time.monotonic()
+        told = False
+        while True:
+            try:
+                return self._receive(sent or self._send(request, timeout), timeout)
+            except _Away as away:
+                trouble = away
+            sent = None
+            if trouble.stale:
+                continue
+            if not told and time.monotonic() - since > QUIET_S:
+                told = True
+                self.on_trouble(f"the gateway is away ({trouble}); trying again until it is back")
+            wish = trouble.pause
+            time.sleep(pause if wish is None else max(wish, FIRST_PAUSE_S))
+            pause = min(2 * pause, LONGEST_PAUSE_S)
+
+    def _send(self, request: bytes, timeout: float) -> "_Connection":
+        """Send a request over an idle connection, or a new one. Raises _Away."""
+        while True:
+            with self._lock:
+                connection = self._idle.pop() if self._idle else None
+            try:
+                connection = connection or _Connection(self._address, timeout)
+            except OSError as error:
+                raise _Away(str(error)) from None
+            try:
+                connection.send(request, timeout)
+            except OSError as error:
+                connection.close()
+                if not connection.used:
+                    raise _Away(str(error)) from None
+            except BaseException:
+                connection.close()  # interrupted half-way
+                raise
+            else:
+                return connection
+
+    def _receive(self, connection: "_Connection", timeout: float) -> Any:
+        """Receive the answer to what was sent. Raises _Away, Refused."""
         try:
-            status, fields, answer = connection.exchange(head.encode("latin-1") + body, timeout)
+            status, fields, answer = connection.receive(timeout)
         except (OSError, ValueError, IndexError, EOFError) as error:
             connection.close()
-            raise _Away(str(error) or type(error).__name__) from None
+            # It was closed while it lay idle, perhaps; a new one will tell.
+            raise _Away(str(error) or type(error).__name__, stale=connection.used) from None
         except BaseException:
             connection.close()  # interrupted half-way: this connection is out of step
             raise
         if fields.get("connection", "").lower() == "close":
             connection.close()
         else:
+            connection.used = True
             with self._lock:
                 self._idle.append(connection)
         return _read_answer(status, fields, answer)
@@ -167,9 +198,11 @@ def _parse(address: str) -> tuple[str, Any, str]:
 
 
 class _Connection:
-    """One keep-alive connection. Raises OSError, EOFError, ValueError or IndexError on trouble."""
+    """One keep-alive connection, `used` before or not. Raises OSError; `receive` EOFError, ValueError
+    and IndexError as well."""
 
     def __init__(self, address: tuple[str, Any, str], timeout: float) -> None:
+        self.used = False
         kind, target, _ = address
         if kind == "unix":
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -187,9 +220,12 @@ class _Connection:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._read = bytearray()
 
-    def exchange(self, request: bytes, timeout: float) -> tuple[int, dict[str, str], bytes]:
+    def send(self, request: bytes, timeout: float) -> None:
         self._socket.settimeout(timeout)
         self._socket.sendall(request)
+
+    def receive(self, timeout: float) -> tuple[int, dict[str, str], bytes]:
+        self._socket.settimeout(timeout)
         while (end := self._read.find(b"\r\n\r\n")) < 0:
             if len(self._read) > _MAX_HEAD_BYTES:
                 raise ValueError("the answer's head is too long")

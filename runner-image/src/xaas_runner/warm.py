@@ -61,7 +61,8 @@ from xaas_runner.contract import PROTOCOL
 from xaas_runner.lines import LineSocket
 from xaas_runner.nursery import Ended, Nursery, settle
 from xaas_runner.sandbox.catalogue import MODULES
-from xaas_runner.step import Order, run_step
+from xaas_runner.step import run_step
+from xaas_runner.step_calls import Order
 
 MAX_LINE_BYTES: Final = 4 * 1024 * 1024
 

@@ -183,6 +183,39 @@ def test_a_folder_with_everything_in_it_runs_by_itself(gateway: "Gateway", folde
     assert gateway.said(FINISH_PATH)[0]["outcome"] == "succeeded"
 
 
+def test_it_asks_to_begin_before_it_imports_and_an_image_that_is_broken_is_told(
+    gateway: "Gateway", folder: Path
+) -> None:
+    app, asked = folder / "app", folder / "asked"
+    shutil.copytree(Path(xaas_runner.__file__).parent, app / "xaas_runner")
+    (app / "RestrictedPython.py").write_text(f"""
+import os, time
+until = time.monotonic() + 5
+while not os.path.exists({str(asked)!r}) and time.monotonic() < until:
+    time.sleep(0.01)
+raise ImportError("broken" if os.path.exists({str(asked)!r}) else "nobody was asked")
+""")
+
+    def begin(call: Any) -> Any:
+        asked.touch()
+        return gateway.begin
+
+    gateway.serve("pass")
+    gateway.answers[BEGIN_PATH] = [begin]
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", str(app / "xaas_runner")],
+        env={"XAAS_GATEWAY": gateway.address, "XAAS_TOKEN": "t", "XAAS_STEP": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    told = "this image can't run a step: ImportError: broken"
+    assert (done.returncode, done.stderr) == (64, f"{told}\n")
+    (finish,) = gateway.said(FINISH_PATH)
+    assert finish["outcome"] == "failed"
+    assert finish["error"] == {"type": "RunnerError", "message": told}
+
+
 def test_memory_of_the_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = open
 

@@ -74,6 +74,36 @@ def test_retry_after_is_obeyed(client: GatewayClient, gateway: "Gateway") -> Non
     assert time.monotonic() - since >= 1
 
 
+def test_also_where_the_connection_was_used_before(
+    client: GatewayClient, gateway: "Gateway"
+) -> None:
+    client.call(WAIT_PATH, {})
+    gateway.answers[WAIT_PATH] = [lambda message: (503, "Retry-After: 1\r\n", b"")]
+    since = time.monotonic()
+    client.call(WAIT_PATH, {})
+    assert time.monotonic() - since >= 1
+
+
+def test_what_is_asked_is_sent_at_once(client: GatewayClient, gateway: "Gateway") -> None:
+    answer = client.ask(WAIT_PATH, {"n": 1})
+    gateway.wait_for(WAIT_PATH)
+    other = client.ask(WAIT_PATH, {"n": 2})
+    assert (other(), answer()) == ({"answer": "go"}, {"answer": "go"})
+    assert len(gateway.said(WAIT_PATH)) == 2
+
+
+def test_what_is_asked_while_nobody_is_there_is_sent_again(
+    client: GatewayClient, gateway: "Gateway"
+) -> None:
+    gateway.go_away()
+    answer = client.ask(WAIT_PATH, {"n": 1})
+    gateway.come()
+    assert answer() == {"answer": "go"}
+    gateway.answers[WAIT_PATH] = [lambda message: None]
+    assert client.ask(WAIT_PATH, {"n": 2})() == {"answer": "go"}
+    assert gateway.said(WAIT_PATH) == [{"n": 1}, {"n": 2}, {"n": 2}]
+
+
 def test_it_reconnects_after_the_server_was_restarted(
     client: GatewayClient, gateway: "Gateway"
 ) -> None:
