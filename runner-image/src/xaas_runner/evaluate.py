@@ -50,6 +50,7 @@ from xaas_runner.contract import MAX_MESSAGE_BYTES, PROTOCOL, ErrorInfo
 from xaas_runner.lines import LineSocket
 from xaas_runner.nursery import Nursery, settle
 from xaas_runner.params import from_text
+from xaas_runner.seccomp import Network
 
 CONDITION_CPU_S: Final = 1
 CONDITION_MEMORY_BYTES: Final = 64 * 1024 * 1024
@@ -270,6 +271,7 @@ def main(arguments: list[str]) -> int:
     sys.set_int_max_str_digits(0)
     evaluator = Evaluator()
     evaluator.nursery.on_signal(signal.SIGTERM, evaluator.nursery.stop)
+    lockdown.prepare(Network.NONE)
     settle()
     if chosen.fd is not None:
         stream = socket.socket(fileno=chosen.fd)

@@ -10,7 +10,9 @@ can be had is put on, and `report` says in words which are in force. None of the
 apart users who distrust each other: that is a container's job.
 """
 
+import contextlib
 import ctypes
+import functools
 import os
 import sys
 from collections.abc import Sequence
@@ -74,6 +76,18 @@ class Limits(NamedTuple):
     cpu_seconds: int | None = None
 
 
+def prepare(network: Network = Network.STREAMS) -> None:
+    """Work out what is the same in every process that is forked from this one.
+
+    What is found here only is where modules are imported from: sys.path is final.
+    """
+    if sys.platform.startswith("linux"):
+        _libc()
+        _readable()
+        with contextlib.suppress(OSError):
+            seccomp.template(os.uname().machine, network)
+
+
 def lock_down(
     limits: Limits, *, scratch: str | None = None, network: Network = Network.STREAMS
 ) -> dict[str, str]:
@@ -87,13 +101,13 @@ def lock_down(
         missing = f"not available on {sys.platform}"
         _report.update(itself=missing, files=missing, calls=missing)
         return report()
-    libc = ctypes.CDLL(None, use_errno=True)
+    libc = _libc()
     _bound_arenas(libc)
     _report["itself"] = _keep_to_itself(libc)
     try:
         version = landlock.restrict(
             libc,
-            read=[*_READ, *_python_folders()],
+            read=_readable(),
             write=[*_WRITE, *([scratch] if scratch else [])],
             connect=network is not Network.NONE,
         )
@@ -127,7 +141,7 @@ def prepare_resolver() -> None:
 
 def forget_environment() -> None:
     """Empty the environment, also where `/proc/<pid>/environ` reads it from."""
-    libc = ctypes.CDLL(None)
+    libc = ctypes.CDLL(None)  # of its own, for the answer's type is set
     libc.getenv.restype = ctypes.c_void_p
     for name, value in os.environb.items():
         place = libc.getenv(name)
@@ -220,6 +234,21 @@ def _keep_to_itself(libc: ctypes.CDLL) -> str:
     if libc.prctl(_PR_SET_DUMPABLE, zero, zero, zero, zero) != 0:
         return "in force but for: inspection by others"
     return "in force"
+
+
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+@functools.cache
+def _readable() -> tuple[str, ...]:
+    """What may be read, but for what lies in a folder that may be: each costs every process a little."""
+    found: dict[str, str] = {}
+    for path in (*_READ, *_python_folders()):
+        found.setdefault(os.path.realpath(path), path)
+    within = [real for real in found if any(real.startswith(f"{other}/") for other in found)]
+    return tuple(path for real, path in found.items() if real not in within)
 
 
 def _python_folders() -> Sequence[str]:

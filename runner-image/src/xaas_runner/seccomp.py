@@ -11,6 +11,7 @@ filter can't read, says ENOSYS, on which libc falls back to `clone`.
 
 import ctypes
 import errno
+import functools
 import os
 import struct
 from enum import Enum
@@ -165,6 +166,7 @@ _NO_SUCH_CALL: Final = 0x00050000 | errno.ENOSYS
 _NUMBER_AT, _ARCH_AT, _ARGUMENTS_AT = 0, 4, 16
 _CLONE_THREAD: Final = 0x00010000
 _TYPE_MASK: Final = 0xF  # without SOCK_NONBLOCK and SOCK_CLOEXEC
+_ANY_PID: Final = 0xA5C3E197  # no pid, no number of a call, no flag
 _UNIX, _INET, _INET6 = 1, 2, 10
 _STREAM, _DGRAM = 1, 2
 
@@ -255,6 +257,19 @@ def program(machine: str, pid: int, network: Network) -> bytes:
 
     Raises Unavailable for another machine than x86_64 and aarch64.
     """
+    return template(machine, network).replace(_packed(_ANY_PID), _packed(pid))
+
+
+def _packed(value: int) -> bytes:
+    return struct.pack("=I", value)
+
+
+@functools.cache
+def template(machine: str, network: Network) -> bytes:
+    """Return the filter but for the process's pid, for which _ANY_PID stands.
+
+    Built once: what is forked from a process that has built it has it, too. Raises Unavailable.
+    """
     if machine not in _AUDIT_ARCH:
         raise Unavailable(errno.ENOSYS, f"no list of system calls for {machine}")
 
@@ -278,8 +293,8 @@ def program(machine: str, pid: int, network: Network) -> bytes:
     result.block(number(_CLONE) or 0, _threads_only())
     result.block(number(_SOCKET) or 0, _sockets(network))
     for numbers in _OWN_PROCESS:
-        result.block(number(numbers) or 0, _any_of(0, (pid,)))
-    result.block(number(_PRLIMIT64) or 0, _any_of(0, (0, pid)))
+        result.block(number(numbers) or 0, _any_of(0, (_ANY_PID,)))
+    result.block(number(_PRLIMIT64) or 0, _any_of(0, (0, _ANY_PID)))
     result.add(_RETURN, _ALLOW)
     return bytes(result.code)
 

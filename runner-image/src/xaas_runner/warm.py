@@ -56,7 +56,7 @@ import socket
 import sys
 from typing import Any, Final, NamedTuple
 
-from xaas_runner import lockdown
+from xaas_runner import lockdown, sandbox
 from xaas_runner.contract import PROTOCOL
 from xaas_runner.lines import LineSocket
 from xaas_runner.nursery import Ended, Nursery, settle
@@ -262,6 +262,9 @@ def _import_everything() -> None:
     for name in ("_strptime", *MODULES):
         importlib.import_module(name)
     asyncio.new_event_loop().close()
+    # What the first script of a process sets up, above all in the compiler.
+    program = sandbox.compile_script("pass", allowed_imports=())
+    sandbox.run(program, sandbox.scope(program, {"params": {}}, write=lambda text: None))
 
 
 def main(arguments: list[str]) -> int:
@@ -278,6 +281,7 @@ def main(arguments: list[str]) -> int:
     server = socket.socket(fileno=chosen.fd)
     server.set_inheritable(False)
     _import_everything()
+    lockdown.prepare()
     settle()
     Warm(server).serve()
     return 0

@@ -1,5 +1,6 @@
 """The operating system's layers, tried from inside by plain Python: no policy in between."""
 
+import ast
 import ctypes
 import errno
 import json
@@ -389,3 +390,19 @@ def test_limits_that_are_lower_already_are_kept() -> None:
 def test_nothing_was_asked_for() -> None:
     out = run_here("from xaas_runner import lockdown; print(lockdown.report())")
     assert out.count("not asked for") == 4
+
+
+def test_what_lies_in_a_readable_folder_is_not_named_again(tmp_path: Path) -> None:
+    within = tmp_path / "modules" / "more"
+    within.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(within)
+    (tmp_path / "modules-of-others").mkdir()
+    named = ["modules/more", "modules", "link", "modules-of-others"]
+    paths = [str(tmp_path / name) for name in named]
+    told = run_here(
+        f"sys.path[:0] = {paths!r}\n"
+        "from xaas_runner import lockdown\n"
+        "lockdown.prepare()\n"
+        f"print([path for path in lockdown._readable() if path in {paths!r}])"
+    )
+    assert ast.literal_eval(told) == [paths[1], paths[3]]

@@ -63,3 +63,13 @@ def test_the_filter_on_both_architectures(
 ) -> None:
     code = seccomp.program(machine, 42, Network.STREAMS)
     assert interpret(code, number, arguments, arch) == answer
+
+
+def test_each_process_gets_a_filter_of_its_own_from_one_template() -> None:
+    mine, other = (seccomp.program("x86_64", pid, Network.NONE) for pid in (42, 0x12345678))
+    template = seccomp.template("x86_64", Network.NONE)
+    assert seccomp.template("x86_64", Network.NONE) is template
+    assert len(mine) == len(other) == len(template)
+    differing = [n for n in range(0, len(mine), 8) if mine[n : n + 8] != other[n : n + 8]]
+    assert len(differing) == 3, "kill, tgkill and prlimit64"
+    assert all(struct.unpack_from("=I", mine, n + 4) == (42,) for n in differing)
