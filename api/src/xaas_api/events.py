@@ -96,7 +96,8 @@ class Feed:
             if found:
                 cursor = found[-1].cursor
                 yield found
-                continue
+                if len(found) == BATCH:
+                    continue
             try:
                 async with asyncio.timeout(HEARTBEAT):
                     await news.wait()

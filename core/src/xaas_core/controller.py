@@ -17,6 +17,10 @@ RESYNC = 30.0
 BEGUN_WAITS = 0.1
 """Seconds until a step's begin is looked at: of a short one the end is then told in the same write."""
 
+SIGHTED_WAITS = 0.025
+"""Seconds until what a launcher has seen is looked at: mostly the end of a runner, which has told of it
+itself; and what follows from that goes on meanwhile, and has the run looked at anyway."""
+
 WORKERS = 64
 """Runs worked on at once: many may wait for their conditions, and others must go on meanwhile."""
 
@@ -46,7 +50,7 @@ class Controller:
     async def run(self) -> None:
         """Watch and work until cancelled."""
         touches = self._ports.store.touches()  # before the first look: nothing is missed between
-        self._ports.launcher.subscribe(self.queue.add)
+        self._ports.launcher.subscribe(lambda uid: self.queue.add_after(uid, SIGHTED_WAITS))
         async with asyncio.TaskGroup() as group:
             group.create_task(self.queue.run())
             group.create_task(self._resync())

@@ -1,10 +1,12 @@
 """Names that are derived, never stored: the same on every replica and after any restart."""
 
 import uuid
+from functools import lru_cache
 
 from xaas_core.engine.states import Side
 
 
+@lru_cache(maxsize=4096)  # several times for each change: in its notice, for its runner, its log
 def instance_id(run: str, ref: str, side: Side) -> str:
     """The uuid of a task run, from its run's."""
     return str(uuid.uuid5(uuid.UUID(run), f"{side}/{ref}"))

@@ -31,6 +31,7 @@ _REPLACE_RECORD: Final = (
 )
 _INSERT_RECORD: Final = insert_or(RECORDS).on_conflict_do_nothing()
 _INSERT_PLAN: Final = insert_or(PLANS).on_conflict_do_nothing()
+_INSERT_CHANGES: Final = insert(CHANGES)
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def commit(connection: Connection, writes: EncodedWrites) -> None:
         last = connection.execute(_LAST_SEQUENCE, {"run_id_": row.id}).scalar_one() or 0
         numbered = enumerate(writes.changes, last + 1)
         rows = [dict(change) | {"run_id": row.id, "sequence": n} for n, change in numbered]
-        connection.execute(insert(CHANGES), rows)
+        connection.execute(_INSERT_CHANGES, rows)
     if writes.status is not None:
         update_run(connection, row, **writes.status)
 

@@ -78,6 +78,8 @@ _PLAN: Final = (
 )
 
 _INSERT_REQUEST: Final = insert_or(REQUESTS).on_conflict_do_nothing()
+# Made once: to build a statement takes longer than SQLite needs for it.
+_UPDATE_RUN: Final = update(RUNS).where(RUNS.c.id == bindparam("id_"))
 
 
 def missing(uid: str) -> NotFound:
@@ -195,8 +197,7 @@ def remove(connection: Connection, uid: str) -> bool:
 
 def update_run(connection: Connection, row: AnyRow, **values: Any) -> None:
     """Write columns of a run's row; a new version."""
-    values["version"] = row.version + 1
-    connection.execute(update(RUNS).where(RUNS.c.id == row.id), values)
+    connection.execute(_UPDATE_RUN, {**values, "id_": row.id, "version": row.version + 1})
 
 
 # ---------------------------------------------------------------------------------------- reading
