@@ -10,6 +10,7 @@ from tests.core.kit.play import START, Play
 
 from xaas_core.codec import Codec
 from xaas_core.engine.attempts import MAX_LOST, TROUBLE_AFTER
+from xaas_core.engine.decide import LEAVES_WITHIN
 from xaas_core.engine.facts import Decision, Phase, Settings, Sighting
 from xaas_core.engine.plan import Plan
 from xaas_core.engine.records import Attempt, Failure, StepRecord, TaskRecord
@@ -172,11 +173,13 @@ def test_no_new_attempt_while_the_runner_of_the_failed_one_lives() -> None:
     assert step is not None
     ended = replace(step, finished_at=play.now, reason=Reason.SCRIPT_ERROR)
     play.records[A] = play.records[A].with_last(play.attempts("a")[-1].with_step(ended))
-    play.tick(1000)
+    play.tick(LEAVES_WITHIN - 1)
     assert len(play.attempts("a")) == 1
     assert play.ending == set(), "it ends by itself"
-    play.tick(1000)
-    assert play.ending == {A}, "or is ended after its grace period"
+    play.tick(1)
+    assert play.ending == {A}, "or is ended"
+    (end,) = play.reconcile().ends
+    assert end.begun
     play.lose("a")
     assert len(play.attempts("a")) == 2
 

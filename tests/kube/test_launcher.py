@@ -18,7 +18,7 @@ from xaas_kube.client import ApiError, KubeClient
 from xaas_kube.jobs import JobSettings, runner_of
 from xaas_kube.launcher import JobLauncher
 from xaas_kube.run_index import KnownRun, known_run
-from xaas_kube.words import jobs
+from xaas_kube.words import Label, jobs, pods
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
 
@@ -85,6 +85,26 @@ async def test_what_is_being_started_is_sighted_and_made_once(client: KubeClient
     left = (await client.get(jobs(PLACE)))["items"]
     alive = [each for each in left if "deletionTimestamp" not in each["metadata"]]
     assert len(alive) == 1, "what was being started is ended, too"
+
+
+async def test_what_has_begun_keeps_its_log_though_it_isnt_seen_to_run(
+    client: KubeClient,
+) -> None:
+    made = Launching(client)
+    await made.launcher.start(ORDER)
+    await made.settle()
+    (job,) = (await client.get(jobs(PLACE)))["items"]
+    labels = {**job["spec"]["template"]["metadata"]["labels"], Label.JOB: job["metadata"]["name"]}
+    body = {"metadata": {"name": "p", "labels": labels}, "spec": job["spec"]["template"]["spec"]}
+    made.launcher._pods.tell(await client.create(pods(PLACE), body))
+    for _ in range(2):
+        await made.launcher.end(runner_of(ORDER), 0, begun=True)
+    pod = await client.get(pods(PLACE, "p"))
+    assert pod["spec"]["activeDeadlineSeconds"] == 1
+    assert client.sent["patch", "pods"] == 1, "once told is enough"
+    (job,) = (await client.get(jobs(PLACE)))["items"]
+    assert "deletionTimestamp" not in job["metadata"]
+    await client.delete(pods(PLACE, "p"), {"gracePeriodSeconds": 0})
 
 
 async def test_what_there_is_no_room_for_is_tried_after_a_while(

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 from tests.simulation.weather import Weather
@@ -27,13 +28,14 @@ class Door:
         label = f"{self._name}.{method}"
         weather, server = self._weather, self._server
 
-        async def call(*args: Any) -> Any:
+        async def call(*args: Any, **named: Any) -> Any:
+            bound = partial(do, **named)
             try:
                 await weather.before(server, label)
             except Killed:
-                weather.carry_out_later(do, args)
+                weather.carry_out_later(bound, args)
                 raise
-            value = await do(*args)
+            value = await bound(*args)
             await weather.after(server)
             return value
 

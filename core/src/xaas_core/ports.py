@@ -336,8 +336,9 @@ class Launcher(Protocol):
         later finds its runner up. Idempotent; told again and again of those that are up. May do
         nothing. Raises Unavailable; nothing depends on it."""
 
-    async def end(self, runner: RunnerKey, grace: int) -> None:
-        """SIGTERM, after `grace` milliseconds SIGKILL. Returns at once; idempotent."""
+    async def end(self, runner: RunnerKey, grace: int, *, begun: bool = False) -> None:
+        """SIGTERM, after `grace` milliseconds SIGKILL. Returns at once; idempotent. `begun`: a step of
+        it has begun, so it has a log that is to be kept."""
 
     async def sight(self, run: str, runners: Collection[RunnerKey]) -> dict[Key, Sighting]:
         """What is known of these runners, and of those of other task runs of this run that live, or

@@ -262,7 +262,7 @@ class Reconciler:
         uid = run.meta.uid
         for end in decision.ends:
             runner = RunnerKey(uid, end.ref, end.side, end.attempt, end.launch)
-            await launcher.end(runner, end.grace)
+            await launcher.end(runner, end.grace, begun=end.begun)
         if decision.launches:
             await launcher.start(*(self._order(gathered, each) for each in decision.launches))
         if decision.ahead:

@@ -200,7 +200,7 @@ class JobLauncher:
                 runner.run
             )  # it waits no more; or was made before, and more is known of it
 
-    async def end(self, runner: RunnerKey, grace: int) -> None:
+    async def end(self, runner: RunnerKey, grace: int, *, begun: bool = False) -> None:
         """See the port. The grace period is in the pod since it was made."""
         await self._until_started([runner])
         run = self._where(runner.run)
@@ -208,10 +208,13 @@ class JobLauncher:
             return
         seen = self._job(runner)
         name = job_name(runner) if seen is None else seen.name
-        running = [pod for pod in self._seen.pods_of(run.namespace, name) if not pod.over]
-        if any(pod.started for pod in running):
-            for pod in running:
-                await self._stop(pod)
+        pods = self._seen.pods_of(run.namespace, name)
+        # What runs may not be seen to: a busy node tells of it seconds later. To delete that would
+        # delete its log.
+        if pods and (begun or any(pod.started for pod in pods if not pod.over)):
+            for pod in pods:
+                if not pod.over and not pod.ending:
+                    await self._stop(pod)
             return
         if seen is None or not seen.deleting:
             await self._delete(run.namespace, name)

@@ -144,7 +144,7 @@ class ProcessLauncher:
     async def prepare(self, *orders: LaunchOrder) -> None:
         """See the port. A fork takes milliseconds: nothing is started ahead."""
 
-    async def end(self, runner: RunnerKey, grace: int) -> None:
+    async def end(self, runner: RunnerKey, grace: int, *, begun: bool = False) -> None:
         """See the port."""
         self._check_open()
         live = self._live.get(runner.run, {}).get(runner)

@@ -51,7 +51,7 @@ class HandLauncher:
         """See `ports.Launcher`."""
         self.prepared += orders
 
-    async def end(self, runner: RunnerKey, grace: int) -> None:
+    async def end(self, runner: RunnerKey, grace: int, *, begun: bool = False) -> None:
         """See `ports.Launcher`."""
         self.ended.append((runner, grace))
 

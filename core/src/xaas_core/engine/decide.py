@@ -40,6 +40,10 @@ from xaas_core.engine.states import (
 
 DEFERRED = "it starts as soon as its definitions are there"
 
+LEAVES_WITHIN = 30_000
+"""Milliseconds after its report until a runner that is still seen is ended: it leaves at once, but a
+busy node may be long in telling so."""
+
 RELEASE_WITHIN = 30_000
 """Milliseconds after which the traces of a runner may go though its run isn't over."""
 
@@ -321,11 +325,17 @@ def effects(draft: Draft) -> None:
         if seen is not None and seen.phase is Phase.LIVE:
             newest = (seen.attempt, seen.launch) == (attempt.number, attempt.launch)
             # A runner ends by itself after its report; one that doesn't is ended.
-            leaves_at = (attempt.ended_at or 0) + grace
+            leaves_at = (attempt.ended_at or 0) + max(grace, LEAVES_WITHIN)
             if newest and attempt.over and draft.now < leaves_at:
                 draft.decision.wake(leaves_at)
             elif not newest or attempt.over or attempt.stop is not None:
-                draft.decision.ends.append(End(*key, seen.attempt, seen.launch, grace))
+                begun = any(
+                    each.begun
+                    for each in draft.record(key).attempts
+                    if (each.number, each.launch) == (seen.attempt, seen.launch)
+                )
+                end = End(*key, seen.attempt, seen.launch, grace, begun=begun)
+                draft.decision.ends.append(end)
         elif not attempt.over and attempt.stop is None and not attempt.begun:
             launch = Launch(*key, attempt.number, attempt.launch, attempt.order)
             draft.decision.launches.append(launch)

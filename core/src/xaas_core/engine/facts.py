@@ -110,13 +110,15 @@ class Launch:
 
 @dataclass(frozen=True)
 class End:
-    """End a runner: SIGTERM, `grace` milliseconds, SIGKILL. Idempotent."""
+    """End a runner: SIGTERM, `grace` milliseconds, SIGKILL. Idempotent. `begun`: a step of it has
+    begun, so it runs, whether it is seen to or not."""
 
     ref: str
     side: Side
     attempt: int
     launch: int
     grace: int
+    begun: bool = False
 
 
 @dataclass(frozen=True)

@@ -188,7 +188,7 @@ class ScriptedLauncher:
     async def prepare(self, *orders: LaunchOrder) -> None:
         """See the port. Nothing is started ahead."""
 
-    async def end(self, runner: RunnerKey, grace: int) -> None:
+    async def end(self, runner: RunnerKey, grace: int, *, begun: bool = False) -> None:
         """See `ports.Launcher`."""
         job = self.jobs.get(runner)
         if job is None or not job.live or job.ending:
