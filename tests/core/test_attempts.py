@@ -167,13 +167,16 @@ def test_no_new_launch_while_the_withdrawn_runner_lives() -> None:
     assert play.launched == [("a", Side.DO, 1, 1), ("a", Side.DO, 1, 2)]
 
 
-def test_no_new_attempt_while_the_runner_of_the_failed_one_lives() -> None:
-    play = Play(one(retries=Retries(1), grace_period=2000)).play("run a>")
+@pytest.mark.parametrize(
+    ("grace", "leaves"), [(2000, LEAVES_WITHIN), (2 * LEAVES_WITHIN, 2 * LEAVES_WITHIN)]
+)
+def test_no_new_attempt_while_the_runner_of_the_failed_one_lives(grace: int, leaves: int) -> None:
+    play = Play(one(retries=Retries(1), grace_period=grace)).play("run a>")
     step = play.running("a")
     assert step is not None
     ended = replace(step, finished_at=play.now, reason=Reason.SCRIPT_ERROR)
     play.records[A] = play.records[A].with_last(play.attempts("a")[-1].with_step(ended))
-    play.tick(LEAVES_WITHIN - 1)
+    play.tick(leaves - 1)
     assert len(play.attempts("a")) == 1
     assert play.ending == set(), "it ends by itself"
     play.tick(1)

@@ -26,13 +26,17 @@ async def controlled(
     ports = Ports(bench.store, bench.launcher, bench.evaluator, bench.logs, bench.clock)
     controller = Controller(ports, bench.tokens)
     task = asyncio.create_task(controller.run())
-    await asyncio.sleep(0.01)  # each live run is looked at once, to begin with
-    assert controller.looks == {"done": 1}
-    controller.looks.clear()
-    yield controller, told[0]
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    try:
+        for _ in range(1000):  # each live run is looked at once, to begin with
+            if not controller.looks:
+                await asyncio.sleep(0.001)
+        assert controller.looks == {"done": 1}
+        controller.looks.clear()
+        yield controller, told[0]
+    finally:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
 
 
 async def settled() -> None:

@@ -6,7 +6,8 @@ gone is never concluded from a watch alone: what isn't seen is asked for, live.
 
 A runner is ended in one of two ways. One whose containers run gets a deadline in the past: the kubelet
 stops it as it would at any deadline (SIGTERM, the pod's grace period, SIGKILL), and the pod stays, with
-its logs. One that hasn't started has no kubelet to do that; its Job is deleted.
+its logs. One that hasn't started has no kubelet to do that; its Job is deleted. One that has begun a step
+runs, though a busy node may tell so seconds later.
 
 Nothing here has to survive a restart: it is read anew.
 """
@@ -208,11 +209,11 @@ class JobLauncher:
             return
         seen = self._job(runner)
         name = job_name(runner) if seen is None else seen.name
-        pods = self._seen.pods_of(run.namespace, name)
-        # What runs may not be seen to: a busy node tells of it seconds later. To delete that would
-        # delete its log.
-        if pods and (begun or any(pod.started for pod in pods if not pod.over)):
-            for pod in pods:
+        found = self._seen.pods_of(run.namespace, name)
+        if begun and not found:
+            found = await self._pods_now(run.namespace, name)
+        if found and (begun or any(pod.started for pod in found if not pod.over)):
+            for pod in found:
                 if not pod.over and not pod.ending:
                     await self._stop(pod)
             return
@@ -312,6 +313,15 @@ class JobLauncher:
             raise Unavailable(f"the Job {job_name(runner)} can't be made: {error}") from error
 
     # -------------------------------------------------------------------------------------- ending
+
+    async def _pods_now(self, namespace: str, name: str) -> list[SeenPod]:
+        """The pods of a Job, read live. Raises Unavailable."""
+        selector = {"labelSelector": f"{Label.JOB}={name}"}
+        with translated(f"pods of {name!r}"):
+            found = await self._client.get(pods(namespace), selector)
+        for item in found["items"]:
+            self._pods.tell(item)
+        return self._seen.pods_of(namespace, name)
 
     async def _stop(self, pod: SeenPod) -> None:
         await self._patch(

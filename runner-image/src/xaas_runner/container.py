@@ -1,7 +1,7 @@
 """A step that is a container of its own: everything it needs to know is in its environment.
 
-It asks to begin before anything else: while the gateway answers, what a step needs is imported, the
-environment is emptied, and the process is locked down. From there on it is a step like any other (`step`).
+It asks to begin before anything else: while the gateway answers, what a step needs is imported. Then the
+environment is emptied, the process is locked down, and from there on it is a step like any other (`step`).
 """
 
 import gc
@@ -12,54 +12,67 @@ from typing import TYPE_CHECKING
 
 from xaas_runner.contract import LAST_EXIT, Environment
 from xaas_runner.gateway_client import Refused
-from xaas_runner.step_calls import RUNNER_ERROR, Order, StepCalls
+from xaas_runner.step_calls import LEFT, RUNNER_ERROR, Order, StepCalls
 from xaas_runner.stopping import Left
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from xaas_runner.step import Step
 
 
 def main() -> int:
     """Run the step that the environment names (contract.Environment); return an exit code."""
+    sys.set_int_max_str_digits(0)
     try:
         order = _order_from_environment()
         calls = StepCalls(order)
     except (KeyError, ValueError, OSError) as error:
         sys.stderr.write(f"this container isn't a step: {type(error).__name__}: {error}\n")
         return 64
+    except Left:
+        return LEFT
     try:
-        run_step = _prepared()
+        return _run(order, calls)
+    except Left:
+        return LEFT
+
+
+def _run(order: Order, calls: StepCalls) -> int:
+    """Run the step. Raises Left."""
+    calls.ask()
+    try:
+        step = _prepared(order, calls)
     except Exception as defect:  # noqa: BLE001 - the step has begun, perhaps: it is told why it fails
         return _give_up(calls, defect)
-    code = run_step(order, calls)
+    code = step.run()
     return 0 if code == LAST_EXIT else code  # to whoever runs containers, 0 alone is in order
 
 
-def _prepared() -> "Callable[[Order, StepCalls], int]":
+def _prepared(order: Order, calls: StepCalls) -> "Step":
     """Import what runs a step, and lock the process down."""
     from xaas_runner import lockdown
     from xaas_runner.seccomp import Network
-    from xaas_runner.step import run_step
+    from xaas_runner.step import Step
 
     gc.freeze()
     gc.enable()
+    calls.until_answered()
     lockdown.forget_environment()
     lockdown.lock_down(
         lockdown.Limits(memory_bytes=lockdown.container_memory()),
         # The boundary is the pod's network policy; libraries in a task's image may need UDP.
         network=Network.INTERNET,
     )
-    return run_step
+    return Step(order, calls)
 
 
 def _give_up(calls: StepCalls, defect: Exception) -> int:
-    """Of a process that can't run a step: tell it if it has begun one."""
+    """Of a process that can't run a step: tell so if it has begun one. Raises Left."""
     message = f"this image can't run a step: {type(defect).__name__}: {defect}"
     sys.stderr.write(f"{message}\n")
     try:
         if calls.begin() is not None:
             calls.finish(calls.failed({"type": RUNNER_ERROR, "message": message}))
-    except (Refused, Left):
+    except Refused:
         pass
     return 64
 

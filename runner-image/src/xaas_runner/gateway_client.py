@@ -68,18 +68,23 @@ class GatewayClient:
 
         `held_s`: how long the gateway may hold the call open by agreement. Raises Refused.
         """
-        return self.ask(path, message, held_s=held_s)()
-
-    def ask(
-        self, path: str, message: Mapping[str, Any], *, held_s: float = 0.0
-    ) -> Callable[[], Any]:
-        """POST `message`, and return what waits for the answer, as `call` does."""
         request, timeout = self._request(path, message), held_s + _ANSWER_S
-        try:
-            sent = self._send(request, timeout)
-        except _Away:
-            sent = None
-        return lambda: self._answer(request, timeout, sent)
+        pause = FIRST_PAUSE_S
+        since = time.monotonic()
+        told = False
+        while True:
+            try:
+                return self._receive(self._send(request, timeout), timeout)
+            except _Away as away:
+                trouble = away
+            if trouble.stale:
+                continue
+            if not told and time.monotonic() - since > QUIET_S:
+                told = True
+                self.on_trouble(f"the gateway is away ({trouble}); trying again until it is back")
+            wish = trouble.pause
+            time.sleep(pause if wish is None else max(wish, FIRST_PAUSE_S))
+            pause = min(2 * pause, LONGEST_PAUSE_S)
 
     def become(self, token: str) -> None:
         """Speak for the attempt that `token` opens from now on."""
@@ -104,26 +109,6 @@ class GatewayClient:
             f"Content-Length: {len(body)}\r\n\r\n"
         )
         return head.encode("latin-1") + body
-
-    def _answer(self, request: bytes, timeout: float, sent: "_Connection | None") -> Any:
-        """The answer to a request that was `sent` already; sent again for as long as needed."""
-        pause = FIRST_PAUSE_S
-        since = time.monotonic()
-        told = False
-        while True:
-            try:
-                return self._receive(sent or self._send(request, timeout), timeout)
-            except _Away as away:
-                trouble = away
-            sent = None
-            if trouble.stale:
-                continue
-            if not told and time.monotonic() - since > QUIET_S:
-                told = True
-                self.on_trouble(f"the gateway is away ({trouble}); trying again until it is back")
-            wish = trouble.pause
-            time.sleep(pause if wish is None else max(wish, FIRST_PAUSE_S))
-            pause = min(2 * pause, LONGEST_PAUSE_S)
 
     def _send(self, request: bytes, timeout: float) -> "_Connection":
         """Send a request over an idle connection, or a new one. Raises _Away."""

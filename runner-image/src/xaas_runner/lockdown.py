@@ -77,9 +77,8 @@ class Limits(NamedTuple):
 
 
 def prepare(network: Network = Network.STREAMS) -> None:
-    """Work out what is the same in every process that is forked from this one.
-
-    What is found here only is where modules are imported from: sys.path is final.
+    """Work out what is the same in every process that is forked from this one. Where modules are
+    imported from (sys.path) is known from here on.
     """
     if sys.platform.startswith("linux"):
         _libc()
@@ -243,12 +242,17 @@ def _libc() -> ctypes.CDLL:
 
 @functools.cache
 def _readable() -> tuple[str, ...]:
-    """What may be read, but for what lies in a folder that may be: each costs every process a little."""
+    """What may be read, but for what lies in a folder that may be: each costs every process a little.
+
+    What lies in /etc is named in any case: it may be a link today, and a file tomorrow.
+    """
+    own = [path for path in _READ if path.startswith("/etc/")]
     found: dict[str, str] = {}
     for path in (*_READ, *_python_folders()):
         found.setdefault(os.path.realpath(path), path)
     within = [real for real in found if any(real.startswith(f"{other}/") for other in found)]
-    return tuple(path for real, path in found.items() if real not in within)
+    kept = [path for real, path in found.items() if real not in within]
+    return (*(path for path in kept if path not in own), *own)
 
 
 def _python_folders() -> Sequence[str]:

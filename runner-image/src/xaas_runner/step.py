@@ -9,10 +9,10 @@ The report is built after the script has ended, from values only, by this module
 exit code nor anything the script prints has a say in it. A script that was stopped from outside
 reports no changes; one that raised reports those it had made.
 
-`run_step` serves a process that is prepared already: forked by `warm`, or a container's
-(`container`); what it says to the gateway is in `step_calls`. Its exit code is a hint only: 0 when the outcome was recorded or the step was told
-to leave, LAST_EXIT when it was recorded and no step follows, LEFT when it was stopped before it
-began.
+It runs in a process that is prepared already: forked by `warm`, or a container's (`container`). What it
+says to the gateway is in `step_calls`. Its exit code is a hint only: 0 when the outcome was recorded or
+the step was told to leave, LAST_EXIT when it was recorded and no step follows, LEFT when it was stopped
+before it began.
 """
 
 import json
@@ -39,12 +39,9 @@ from xaas_runner.gateway_client import Refused
 from xaas_runner.params import NotJson, bundled, changes, plain, to_text
 from xaas_runner.script_objects import Error, Logger, ScriptContext, Secrets
 from xaas_runner.script_run import ScriptRun, named, redirect_messages
-from xaas_runner.step_calls import RUNNER_ERROR, Order, StepCalls
+from xaas_runner.step_calls import LEFT, RUNNER_ERROR, Order, StepCalls
 from xaas_runner.step_log import Mask, StepLog
 from xaas_runner.stopping import MESSAGES, Cause, Left, Stopped
-
-LEFT: Final = 143
-"""Exit code of a step that was stopped (SIGTERM) before it began."""
 
 LINGER_S: Final = 0.5
 """How long a process stays that waited for its work, once that is recorded. A container's end costs its
@@ -59,17 +56,18 @@ _MAX_TRACEBACK_LINES: Final = 100
 _ROOM_FOR_DELTA: Final = MAX_MESSAGE_BYTES - 1024 * 1024  # in a finish message, beside the error
 
 
-def run_step(order: Order, calls: StepCalls | None = None) -> int:
-    """Run the step in this process; return an exit code. From the main thread, once. `calls`: those
-    of a process that has asked to begin already."""
+def run_step(order: Order) -> int:
+    """Run the step in this process; return an exit code. From the main thread, once."""
     sys.set_int_max_str_digits(0)
     try:
-        return _Step(order, calls or StepCalls(order)).run()
+        return Step(order, StepCalls(order)).run()
     except Left:
         return LEFT
 
 
-class _Step:
+class Step:
+    """The step of an order."""
+
     def __init__(self, order: Order, calls: StepCalls) -> None:
         self._order = order
         self._calls = calls
@@ -80,7 +78,7 @@ class _Step:
         redirect_messages(self._log)
 
     def run(self) -> int:
-        """Run the step; return an exit code."""
+        """Run the step; return an exit code. Raises Left."""
         try:
             begun = self._calls.begin()
         except Refused:
@@ -105,8 +103,7 @@ class _Step:
         run = ScriptRun(self._log, begun, self._objects(begun))
         try:
             try:
-                budget_ms = begun.get("budget_ms")
-                self._stopper.begin(None if budget_ms is None else budget_ms / 1000, self._cut_off)
+                self._stopper.begin(self._budget_s(begun), self._cut_off)
                 run.go(self._stopper)
             except BaseException as error:  # noqa: BLE001 - whatever it raises, it has failed
                 run.raised = error
@@ -118,6 +115,11 @@ class _Step:
         if cause is not None:
             return self._stopped(cause, elapsed_ms)
         return self._ended(before, run, elapsed_ms)
+
+    def _budget_s(self, begun: BeginAnswer) -> float | None:
+        """Seconds that the script may take, counted from begin's answer; None: any."""
+        budget_ms = begun.get("budget_ms")
+        return None if budget_ms is None else (budget_ms - self._calls.elapsed_ms()) / 1000
 
     def _objects(self, begun: BeginAnswer) -> dict[str, Any]:
         children = Children(self._calls.gateway, self._order.step, self._mask)

@@ -1,10 +1,11 @@
 """What one step and the gateway say to each other: begin, wait, finish.
 
-Imports little, so that a process can ask to begin first, and import the sandbox while the gateway answers.
+Imports little, so that a process can ask to begin first, and import the sandbox meanwhile.
 """
 
 import math
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
@@ -30,6 +31,9 @@ PATIENCE_MS: Final = 20_000
 RUNNER_ERROR: Final = "RunnerError"
 """Error type where the runner itself failed, after begin."""
 
+LEFT: Final = 143
+"""Exit code of a step that was stopped (SIGTERM) before it began."""
+
 _LEAST_PAUSE_S: Final = 0.1
 
 
@@ -47,7 +51,7 @@ class Order(NamedTuple):
 
 class StepCalls:
     """Speaks for the step of an order. From the main thread, once: the step's signals are held from
-    here on, and a stop is only noted until the gateway has told for the first time to wait."""
+    here on. Raises Left if one has come."""
 
     def __init__(self, order: Order) -> None:
         self.step = order.step
@@ -56,11 +60,20 @@ class StepCalls:
         self.was_idle = False
         self._order = order
         self._nonce = os.urandom(16).hex()
+        self._asked: _Asked | None = None
         self._begun_at = 0.0
         self._started_at = time.monotonic()
-        self.stopper.phase = Phase.BEGINNING
         self.stopper.install()
-        self._answer = self._ask()
+
+    def ask(self) -> None:
+        """Ask to begin, and return at once. A stop is only noted until `begin` has the answer."""
+        self.stopper.phase = Phase.BEGINNING
+        self._asked = _Asked(self._ask)
+
+    def until_answered(self) -> None:
+        """Wait for the answer to what was asked. There is no other thread any more then."""
+        if self._asked is not None:
+            self._asked.join()
 
     def begin(self) -> BeginAnswer | None:
         """Return begin's `go`, or None when told to leave. Raises Refused; Left when stopped before.
@@ -68,8 +81,11 @@ class StepCalls:
         Mostly it is this step's turn already, so it asks to begin first and waits only if told to.
         """
         while True:
-            answer: BeginAnswer = self._answer()
-            self._begun_at = time.monotonic()
+            # From here on a stop is only noted: whether the step has begun is known when the
+            # answer is here.
+            self.stopper.phase = Phase.BEGINNING
+            asked, self._asked = self._asked, None
+            answer, self._begun_at = self._ask() if asked is None else asked.answer()
             decision: str = answer["answer"]
             if decision == Answer.GO:
                 return answer
@@ -80,10 +96,6 @@ class StepCalls:
                 raise Left
             if not self._may_begin():
                 return None
-            # From here on a stop is only noted: whether the step has begun is known when the
-            # answer is here.
-            self.stopper.phase = Phase.BEGINNING
-            self._answer = self._ask()
 
     def elapsed_ms(self) -> int:
         """Milliseconds since begin was answered."""
@@ -107,13 +119,14 @@ class StepCalls:
         gateway = self._apart() if apart else self.gateway
         return gateway.call(FINISH_PATH, call).get("next") is not False
 
-    def _ask(self) -> Callable[[], BeginAnswer]:
+    def _ask(self) -> tuple[BeginAnswer, float]:
+        """Begin's answer, and when it came: a script's time is counted from then."""
         call: BeginCall = {
             "step": self.step,
             "nonce": self._nonce,
             "runner": self._order.runner or f"pid-{os.getpid()}",
         }
-        return self.gateway.ask(BEGIN_PATH, call)
+        return self.gateway.call(BEGIN_PATH, call), time.monotonic()
 
     def _may_begin(self) -> bool:
         patience_ms = int(min(PATIENCE_MS, 1000 * self._order.max_wait))
@@ -135,3 +148,28 @@ class StepCalls:
     def _apart(self) -> GatewayClient:
         on_trouble = self.gateway.on_trouble
         return GatewayClient(self._order.gateway, self.gateway.token, on_trouble=on_trouble)
+
+
+class _Asked(threading.Thread):
+    """A question that is asked meanwhile."""
+
+    def __init__(self, ask: Callable[[], tuple[BeginAnswer, float]]) -> None:
+        super().__init__(daemon=True)
+        self._ask = ask
+        self._answer: tuple[BeginAnswer, float] | None = None
+        self._error: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        """See threading."""
+        try:
+            self._answer = self._ask()
+        except BaseException as error:  # noqa: BLE001 - raised where it is asked for
+            self._error = error
+
+    def answer(self) -> tuple[BeginAnswer, float]:
+        """Wait for the answer. Raises what asking has raised."""
+        self.join()
+        if self._answer is None:
+            raise self._error or RuntimeError("there is no answer")
+        return self._answer

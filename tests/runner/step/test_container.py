@@ -216,6 +216,48 @@ raise ImportError("broken" if os.path.exists({str(asked)!r}) else "nobody was as
     assert finish["error"] == {"type": "RunnerError", "message": told}
 
 
+def test_what_it_imports_counts_as_time_of_its_step(gateway: "Gateway", folder: Path) -> None:
+    """Whoever judges the attempt's timeout counts from the begin that it has recorded."""
+    app = folder / "app"
+    shutil.copytree(Path(xaas_runner.__file__).parent, app / "xaas_runner")
+    shutil.copytree(Path(RestrictedPython.__file__).parent, app / "RestrictedPython")
+    (app / "RestrictedPython" / "_slow.py").write_text("import time; time.sleep(0.6)")
+    module = app / "RestrictedPython" / "__init__.py"
+    module.write_text(f"from RestrictedPython import _slow\n{module.read_text()}")
+    for budget_ms, outcome in ((None, "succeeded"), (5000, "succeeded"), (500, "failed")):
+        gateway.serve("import time\ntime.sleep(0.1)", budget_ms=budget_ms)
+        environment = {"XAAS_GATEWAY": gateway.address, "XAAS_TOKEN": "t", "XAAS_STEP": "0"}
+        command = [sys.executable, "-I", "-S", str(app / "xaas_runner")]
+        subprocess.run(command, env=environment, check=True)
+        finish = gateway.said(FINISH_PATH)[-1]
+        assert finish["outcome"] == outcome
+        assert finish["elapsed_ms"] >= 500
+    assert finish["error"]["type"] == "Timeout"
+
+
+def test_a_stop_before_it_asks_ends_it(gateway: "Gateway", folder: Path) -> None:
+    """SIGTERM, held back since before its first line."""
+    gateway.serve("pass")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-I", "-S", "-c", STOPPED, str(Path(xaas_runner.__file__).parent)),
+            *("step", "--path", str(Path(RestrictedPython.__file__).parent.parent)),
+        ],
+        env={"XAAS_GATEWAY": gateway.address, "XAAS_TOKEN": "t", "XAAS_STEP": "0"},
+        check=False,
+    )
+    assert done.returncode == 143
+    assert gateway.calls == []
+
+
+STOPPED = """
+import os, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+os.kill(os.getpid(), signal.SIGTERM)
+os.execv(sys.executable, [sys.executable, "-I", "-S", *sys.argv[1:]])
+"""
+
+
 def test_memory_of_the_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = open
 

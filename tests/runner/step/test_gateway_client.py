@@ -84,26 +84,6 @@ def test_also_where_the_connection_was_used_before(
     assert time.monotonic() - since >= 1
 
 
-def test_what_is_asked_is_sent_at_once(client: GatewayClient, gateway: "Gateway") -> None:
-    answer = client.ask(WAIT_PATH, {"n": 1})
-    gateway.wait_for(WAIT_PATH)
-    other = client.ask(WAIT_PATH, {"n": 2})
-    assert (other(), answer()) == ({"answer": "go"}, {"answer": "go"})
-    assert len(gateway.said(WAIT_PATH)) == 2
-
-
-def test_what_is_asked_while_nobody_is_there_is_sent_again(
-    client: GatewayClient, gateway: "Gateway"
-) -> None:
-    gateway.go_away()
-    answer = client.ask(WAIT_PATH, {"n": 1})
-    gateway.come()
-    assert answer() == {"answer": "go"}
-    gateway.answers[WAIT_PATH] = [lambda message: None]
-    assert client.ask(WAIT_PATH, {"n": 2})() == {"answer": "go"}
-    assert gateway.said(WAIT_PATH) == [{"n": 1}, {"n": 2}, {"n": 2}]
-
-
 def test_it_reconnects_after_the_server_was_restarted(
     client: GatewayClient, gateway: "Gateway"
 ) -> None:

@@ -406,3 +406,18 @@ def test_what_lies_in_a_readable_folder_is_not_named_again(tmp_path: Path) -> No
         f"print([path for path in lockdown._readable() if path in {paths!r}])"
     )
     assert ast.literal_eval(told) == [paths[1], paths[3]]
+
+
+def test_what_lies_in_etc_is_named_wherever_it_leads_today(tmp_path: Path) -> None:
+    (tmp_path / "resolv.conf").touch()
+    told = run_here(
+        "import os\n"
+        "from xaas_runner import lockdown\n"
+        "real = os.path.realpath\n"
+        f"os.path.realpath = lambda path: {str(tmp_path / 'resolv.conf')!r}"
+        " if path == '/etc/resolv.conf' else real(path)\n"
+        f"sys.path.append({str(tmp_path)!r})\n"
+        "lockdown.prepare()\n"
+        "print('/etc/resolv.conf' in lockdown._readable())"
+    )
+    assert told == "True\n"

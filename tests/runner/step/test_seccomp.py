@@ -65,10 +65,14 @@ def test_the_filter_on_both_architectures(
     assert interpret(code, number, arguments, arch) == answer
 
 
-def test_each_process_gets_a_filter_of_its_own_from_one_template() -> None:
-    mine, other = (seccomp.program("x86_64", pid, Network.NONE) for pid in (42, 0x12345678))
-    template = seccomp.template("x86_64", Network.NONE)
-    assert seccomp.template("x86_64", Network.NONE) is template
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+@pytest.mark.parametrize("network", Network)
+def test_each_process_gets_a_filter_of_its_own_from_one_template(
+    machine: str, network: Network
+) -> None:
+    mine, other = (seccomp.program(machine, pid, network) for pid in (42, 0x12345678))
+    template = seccomp.template(machine, network)
+    assert seccomp.template(machine, network) is template
     assert len(mine) == len(other) == len(template)
     differing = [n for n in range(0, len(mine), 8) if mine[n : n + 8] != other[n : n + 8]]
     assert len(differing) == 3, "kill, tgkill and prlimit64"
