@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 
 from xaas_core.engine.facts import Key
-from xaas_core.engine.history import History
+from xaas_core.engine.history import Cell, History
 from xaas_core.engine.records import TaskRecord
 from xaas_core.ports import Stored
 
@@ -19,16 +19,16 @@ def behind(
     A store gives all records of a run as it last saw them. Chosen ones are read live.
     """
     named = history.named
-    chosen = named if keys is None else [key for key in keys if key in named]
-    found = []
-    for key in chosen:
-        cell = named[key]
-        stored = records.get(key)
-        last = stored.value.last if stored is not None else None
-        if (
-            last is None
-            or last.number < cell.newest
-            or (cell.newest_over and last.number == cell.newest and not last.over)
-        ):
-            found.append(key)
-    return found
+    chosen = named if keys is None else named.keys() & keys
+    return [key for key in chosen if _is_behind(named[key], records.get(key))]
+
+
+def _is_behind(cell: Cell, stored: Stored[TaskRecord] | None) -> bool:
+    # Asked of all task runs of a run with each of its decisions.
+    attempts = () if stored is None else stored.value.attempts
+    if not attempts:
+        return True
+    last = attempts[-1]
+    if last.number != cell.newest:
+        return last.number < cell.newest
+    return cell.newest_over and last.ended_at is None

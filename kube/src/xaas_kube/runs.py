@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from xaas_core.ports import Conflict, NotFound, Touch
-from xaas_kube.client import JSON, METADATA_LIST, Json, KubeClient
+from xaas_kube.client import JSON, METADATA, METADATA_LIST, Json, KubeClient
 from xaas_kube.errors import translated
 from xaas_kube.feed import ChangeFeed
 from xaas_kube.informer import PAGE, Informer
@@ -60,17 +60,25 @@ class Runs:
 
     async def read(self, uid: str) -> Json:
         """The object of a run, live. Raises NotFound."""
+        item = await self._get(uid, JSON)
+        self.tell(item)
+        return item
+
+    async def version(self, uid: str) -> str:
+        """The version of a run's object, live, without all that it holds. Raises NotFound."""
+        return str((await self._get(uid, METADATA))["metadata"]["resourceVersion"])
+
+    async def _get(self, uid: str, accept: str) -> Json:
         namespace, name = await self._place(uid)
         try:
             with translated(f"run {uid!r}"):
-                item = await self._client.get(path(Resource.RUNS, namespace, name))
+                item = await self._client.get(path(Resource.RUNS, namespace, name), accept=accept)
         except NotFound:
             self._forget(uid)
             raise
         if item["metadata"]["uid"] != uid:
             self._forget(uid)
             raise NotFound(f"there is no run {uid!r}")
-        self.tell(item)
         return item
 
     def tell(self, item: Json) -> None:

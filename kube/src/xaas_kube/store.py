@@ -61,6 +61,9 @@ from xaas_kube.words import FINALIZER, Annotation, Resource, path
 REMEMBERED_REQUESTS: Final = 20
 """Operations whose ids are known when they come again."""
 
+LONG: Final = 200
+"""Changes from which on a run's object is so long that its version alone is read first."""
+
 TRIES: Final = 20
 """Guarded writes of one call; each that fails met another writer that got on."""
 
@@ -295,10 +298,13 @@ class KubernetesStore:
 
     async def get_run(self, uid: str) -> Run:
         """See the port."""
+        known = self._runs.index.get(uid)
+        if known is not None and known.logged > LONG and known.tells(await self._runs.version(uid)):
+            return known.run  # that is read already, to the last change
         item = await self._runs.read(uid)
         known = self._runs.index.get(uid)
         if known is not None and known.tells(item["metadata"]["resourceVersion"]):
-            return known.run  # its log, which may be long, is read already
+            return known.run
         return run_objects.read(item)
 
     async def seen_run(self, uid: str) -> Run:

@@ -15,7 +15,7 @@ succeeded undos, in reverse order.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,18 +116,26 @@ class Inputs:
         self.graph = graph
         self.history = history
         self.records = records
+        self._deltas: dict[str, list[tuple[str, Delta]]] = {}
 
     def of(self, ref: str, side: Side) -> dict[str, Any]:
         """The input of a task run, from which every attempt of it starts."""
         return self._of_do(ref) if side is Side.DO else self._of_undo(ref)
 
-    def deltas(self, ref: str) -> Iterator[tuple[str, Delta]]:
-        """The deltas of the ancestors of `ref`, in the order of the pipeline."""
-        wanted = self.graph.ancestors(ref)
-        for other in self.graph.order:
-            # A task that recovery skipped has a record of before, which no longer counts.
-            if other in wanted and self.history.do(other).state is TaskState.SUCCEEDED:
-                yield other, _last_delta(self.records.get((other, Side.DO)))
+    def deltas(self, ref: str) -> Sequence[tuple[str, Delta]]:
+        """The deltas of those ancestors of `ref` that changed something, in the pipeline's order."""
+        if ref not in self._deltas:
+            wanted = self.graph.ancestors(ref)
+            self._deltas[ref] = [
+                (other, record.delta)
+                for other in self.graph.order
+                if other in wanted
+                and (record := self.records.get((other, Side.DO))) is not None
+                and record.delta
+                # A task that recovery skipped has a record of before, which no longer counts.
+                and self.history.do(other).state is TaskState.SUCCEEDED
+            ]
+        return self._deltas[ref]
 
     def _of_do(self, ref: str) -> dict[str, Any]:
         params: dict[str, Any] = json.loads(self.parameters)
@@ -137,20 +145,18 @@ class Inputs:
 
     def _of_undo(self, ref: str) -> dict[str, Any]:
         params = self._of_do(ref)
-        apply(params, _last_delta(self.records.get((ref, Side.DO))))
+        apply(params, _delta(self.records.get((ref, Side.DO))))
         users = self.graph.descendants(ref)
         for other in reversed(self.graph.order):
             # The record of an undo from before a recovery is still there, but no longer counts.
             undone = self.history.undo(other).state is TaskState.SUCCEEDED
             if other in users and undone:
-                apply(params, _last_delta(self.records.get((other, Side.UNDO))))
+                apply(params, _delta(self.records.get((other, Side.UNDO))))
         return params
 
 
-def _last_delta(record: TaskRecord | None) -> Delta:
-    """What a task run changed: the delta of the last attempt of which a step began."""
-    attempts = record.attempts if record is not None else ()
-    return next((attempt.delta() for attempt in reversed(attempts) if attempt.begun), ())
+def _delta(record: TaskRecord | None) -> Delta:
+    return () if record is None else record.delta
 
 
 def conflicts(graph: Graph, deltas: Iterable[tuple[str, Delta]]) -> list[Conflict]:

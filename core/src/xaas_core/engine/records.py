@@ -6,6 +6,7 @@ Times are milliseconds since 1970 (UTC) by the server's clock.
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from xaas_core.engine.states import Reason, Side
@@ -148,6 +149,11 @@ class TaskRecord:
     side: Side
     verdict: Verdict | None = None
     attempts: tuple[Attempt, ...] = ()
+
+    @cached_property  # an input follows from those of all ancestors, again and again
+    def delta(self) -> tuple[dict[str, Any], ...]:
+        """What the task run changed: the delta of the last attempt of which a step began."""
+        return next((each.delta() for each in reversed(self.attempts) if each.begun), ())
 
     @property
     def last(self) -> Attempt | None:
