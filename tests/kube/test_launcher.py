@@ -96,7 +96,7 @@ async def test_what_has_begun_keeps_its_log_though_it_isnt_seen_to_run(
     (job,) = (await client.get(jobs(PLACE)))["items"]
     labels = {**job["spec"]["template"]["metadata"]["labels"], Label.JOB: job["metadata"]["name"]}
     body = {"metadata": {"name": "p", "labels": labels}, "spec": job["spec"]["template"]["spec"]}
-    made.launcher._pods.tell(await client.create(pods(PLACE), body))
+    await client.create(pods(PLACE), body)  # no watch has told of it
     for _ in range(2):
         await made.launcher.end(runner_of(ORDER), 0, begun=True)
     pod = await client.get(pods(PLACE, "p"))

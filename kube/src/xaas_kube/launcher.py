@@ -316,7 +316,7 @@ class JobLauncher:
 
     async def _pods_now(self, namespace: str, name: str) -> list[SeenPod]:
         """The pods of a Job, read live. Raises Unavailable."""
-        selector = {"labelSelector": f"{Label.JOB}={name}"}
+        selector = {"labelSelector": f"{SELECTOR},{Label.JOB}={name}"}
         with translated(f"pods of {name!r}"):
             found = await self._client.get(pods(namespace), selector)
         for item in found["items"]:

@@ -299,7 +299,11 @@ class KubernetesStore:
     async def get_run(self, uid: str) -> Run:
         """See the port."""
         known = self._runs.index.get(uid)
-        if known is not None and known.logged > LONG and known.tells(await self._runs.version(uid)):
+        if (
+            known is not None
+            and LONG < known.logged == len(known.run.history)
+            and known.tells(await self._runs.version(uid))
+        ):
             return known.run  # that is read already, to the last change
         item = await self._runs.read(uid)
         known = self._runs.index.get(uid)

@@ -25,6 +25,7 @@ def main() -> int:
     try:
         order = _order_from_environment()
         calls = StepCalls(order)
+        calls.ask()
     except (KeyError, ValueError, OSError) as error:
         sys.stderr.write(f"this container isn't a step: {type(error).__name__}: {error}\n")
         return 64
@@ -37,8 +38,7 @@ def main() -> int:
 
 
 def _run(order: Order, calls: StepCalls) -> int:
-    """Run the step. Raises Left."""
-    calls.ask()
+    """Run the step, of which was asked to begin. Raises Left."""
     try:
         step = _prepared(order, calls)
     except Exception as defect:  # noqa: BLE001 - the step has begun, perhaps: it is told why it fails
@@ -55,7 +55,6 @@ def _prepared(order: Order, calls: StepCalls) -> "Step":
 
     gc.freeze()
     gc.enable()
-    calls.until_answered()
     lockdown.forget_environment()
     lockdown.lock_down(
         lockdown.Limits(memory_bytes=lockdown.container_memory()),

@@ -13,6 +13,7 @@ Calls may come from several threads at once: each takes an idle connection or ma
 
 import json
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -27,6 +28,9 @@ QUIET_S: Final = 3.0
 
 _ANSWER_S: Final = 30.0
 _MAX_HEAD_BYTES: Final = 64 * 1024
+_LAST_DATA_RECEIVED_AT: Final = (
+    52  # in Linux' struct tcp_info: eight bytes, then the twelfth number
+)
 
 
 class Refused(Exception):
@@ -68,23 +72,19 @@ class GatewayClient:
 
         `held_s`: how long the gateway may hold the call open by agreement. Raises Refused.
         """
+        return self.ask(path, message, held_s=held_s)()[0]
+
+    def ask(
+        self, path: str, message: Mapping[str, Any], *, held_s: float = 0.0
+    ) -> Callable[[], tuple[Any, float]]:
+        """POST `message`, and return what waits for the answer, as `call` does; with it comes how many
+        seconds ago it had arrived."""
         request, timeout = self._request(path, message), held_s + _ANSWER_S
-        pause = FIRST_PAUSE_S
-        since = time.monotonic()
-        told = False
-        while True:
-            try:
-                return self._receive(self._send(request, timeout), timeout)
-            except _Away as away:
-                trouble = away
-            if trouble.stale:
-                continue
-            if not told and time.monotonic() - since > QUIET_S:
-                told = True
-                self.on_trouble(f"the gateway is away ({trouble}); trying again until it is back")
-            wish = trouble.pause
-            time.sleep(pause if wish is None else max(wish, FIRST_PAUSE_S))
-            pause = min(2 * pause, LONGEST_PAUSE_S)
+        try:
+            sent = self._send(request, timeout)
+        except _Away:
+            sent = None
+        return lambda: self._answer(request, timeout, sent)
 
     def become(self, token: str) -> None:
         """Speak for the attempt that `token` opens from now on."""
@@ -110,6 +110,28 @@ class GatewayClient:
         )
         return head.encode("latin-1") + body
 
+    def _answer(
+        self, request: bytes, timeout: float, sent: "_Connection | None"
+    ) -> tuple[Any, float]:
+        """The answer to a request that was `sent` already; sent again for as long as needed."""
+        pause = FIRST_PAUSE_S
+        since = time.monotonic()
+        told = False
+        while True:
+            try:
+                return self._receive(sent or self._send(request, timeout), timeout)
+            except _Away as away:
+                trouble = away
+            sent = None
+            if trouble.stale:
+                continue
+            if not told and time.monotonic() - since > QUIET_S:
+                told = True
+                self.on_trouble(f"the gateway is away ({trouble}); trying again until it is back")
+            wish = trouble.pause
+            time.sleep(pause if wish is None else max(wish, FIRST_PAUSE_S))
+            pause = min(2 * pause, LONGEST_PAUSE_S)
+
     def _send(self, request: bytes, timeout: float) -> "_Connection":
         """Send a request over an idle connection, or a new one. Raises _Away."""
         while True:
@@ -131,10 +153,11 @@ class GatewayClient:
             else:
                 return connection
 
-    def _receive(self, connection: "_Connection", timeout: float) -> Any:
-        """Receive the answer to what was sent. Raises _Away, Refused."""
+    def _receive(self, connection: "_Connection", timeout: float) -> tuple[Any, float]:
+        """Receive the answer to what was sent, and how old it is. Raises _Away, Refused."""
         try:
             status, fields, answer = connection.receive(timeout)
+            age = connection.quiet_s()
         except (OSError, ValueError, IndexError, EOFError) as error:
             connection.close()
             # It was closed while it lay idle, perhaps; a new one will tell.
@@ -148,7 +171,7 @@ class GatewayClient:
             connection.used = True
             with self._lock:
                 self._idle.append(connection)
-        return _read_answer(status, fields, answer)
+        return _read_answer(status, fields, answer), age
 
 
 def _read_answer(status: int, fields: dict[str, str], answer: bytes) -> Any:
@@ -230,6 +253,15 @@ class _Connection:
         body = bytes(self._read[:length])
         del self._read[:length]
         return status, fields, body
+
+    def quiet_s(self) -> float:
+        """Seconds since anything came, in whole milliseconds; 0 where the system doesn't say."""
+        try:
+            told = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 64)
+            (milliseconds,) = struct.unpack_from("=I", told, _LAST_DATA_RECEIVED_AT)
+        except (OSError, AttributeError, struct.error):  # a Unix socket; not Linux
+            return 0.0
+        return float(milliseconds / 1000)
 
     def _more(self) -> None:
         data = self._socket.recv(256 * 1024)

@@ -77,8 +77,9 @@ class Limits(NamedTuple):
 
 
 def prepare(network: Network = Network.STREAMS) -> None:
-    """Work out what is the same in every process that is forked from this one. Where modules are
-    imported from (sys.path) is known from here on.
+    """Work out what is the same in every process that is forked from this one.
+
+    Where modules are imported from (sys.path) has to be known by now.
     """
     if sys.platform.startswith("linux"):
         _libc()

@@ -5,7 +5,6 @@ Imports little, so that a process can ask to begin first, and import the sandbox
 
 import math
 import os
-import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
@@ -50,7 +49,7 @@ class Order(NamedTuple):
 
 
 class StepCalls:
-    """Speaks for the step of an order. From the main thread, once: the step's signals are held from
+    """Speaks for the step of an order. From the main thread, once: the step's signals are ours from
     here on. Raises Left if one has come."""
 
     def __init__(self, order: Order) -> None:
@@ -60,7 +59,7 @@ class StepCalls:
         self.was_idle = False
         self._order = order
         self._nonce = os.urandom(16).hex()
-        self._asked: _Asked | None = None
+        self._asked: Callable[[], tuple[BeginAnswer, float]] | None = None
         self._begun_at = 0.0
         self._started_at = time.monotonic()
         self.stopper.install()
@@ -68,12 +67,7 @@ class StepCalls:
     def ask(self) -> None:
         """Ask to begin, and return at once. A stop is only noted until `begin` has the answer."""
         self.stopper.phase = Phase.BEGINNING
-        self._asked = _Asked(self._ask)
-
-    def until_answered(self) -> None:
-        """Wait for the answer to what was asked. There is no other thread any more then."""
-        if self._asked is not None:
-            self._asked.join()
+        self._asked = self._ask()
 
     def begin(self) -> BeginAnswer | None:
         """Return begin's `go`, or None when told to leave. Raises Refused; Left when stopped before.
@@ -84,8 +78,10 @@ class StepCalls:
             # From here on a stop is only noted: whether the step has begun is known when the
             # answer is here.
             self.stopper.phase = Phase.BEGINNING
-            asked, self._asked = self._asked, None
-            answer, self._begun_at = self._ask() if asked is None else asked.answer()
+            asked, self._asked = self._asked or self._ask(), None
+            answer, age = asked()
+            # A script's time is counted from when the answer came, be it read later.
+            self._begun_at = time.monotonic() - age
             decision: str = answer["answer"]
             if decision == Answer.GO:
                 return answer
@@ -119,14 +115,13 @@ class StepCalls:
         gateway = self._apart() if apart else self.gateway
         return gateway.call(FINISH_PATH, call).get("next") is not False
 
-    def _ask(self) -> tuple[BeginAnswer, float]:
-        """Begin's answer, and when it came: a script's time is counted from then."""
+    def _ask(self) -> Callable[[], tuple[BeginAnswer, float]]:
         call: BeginCall = {
             "step": self.step,
             "nonce": self._nonce,
             "runner": self._order.runner or f"pid-{os.getpid()}",
         }
-        return self.gateway.call(BEGIN_PATH, call), time.monotonic()
+        return self.gateway.ask(BEGIN_PATH, call)
 
     def _may_begin(self) -> bool:
         patience_ms = int(min(PATIENCE_MS, 1000 * self._order.max_wait))
@@ -148,28 +143,3 @@ class StepCalls:
     def _apart(self) -> GatewayClient:
         on_trouble = self.gateway.on_trouble
         return GatewayClient(self._order.gateway, self.gateway.token, on_trouble=on_trouble)
-
-
-class _Asked(threading.Thread):
-    """A question that is asked meanwhile."""
-
-    def __init__(self, ask: Callable[[], tuple[BeginAnswer, float]]) -> None:
-        super().__init__(daemon=True)
-        self._ask = ask
-        self._answer: tuple[BeginAnswer, float] | None = None
-        self._error: BaseException | None = None
-        self.start()
-
-    def run(self) -> None:
-        """See threading."""
-        try:
-            self._answer = self._ask()
-        except BaseException as error:  # noqa: BLE001 - raised where it is asked for
-            self._error = error
-
-    def answer(self) -> tuple[BeginAnswer, float]:
-        """Wait for the answer. Raises what asking has raised."""
-        self.join()
-        if self._answer is None:
-            raise self._error or RuntimeError("there is no answer")
-        return self._answer

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -214,6 +215,34 @@ raise ImportError("broken" if os.path.exists({str(asked)!r}) else "nobody was as
     (finish,) = gateway.said(FINISH_PATH)
     assert finish["outcome"] == "failed"
     assert finish["error"] == {"type": "RunnerError", "message": told}
+
+
+def test_a_stop_while_it_asks_is_reported(container: Container, gateway: "Gateway") -> None:
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(call: Any) -> Any:
+        while not started:
+            time.sleep(0.001)
+        started[0].terminate()
+        time.sleep(0.1)
+        return gateway.begin
+
+    gateway.serve("print('ran')")
+    gateway.answers[BEGIN_PATH] = [begin]
+    started.append(container(gateway))
+    out, _ = started[0].communicate(timeout=10)
+    assert "ran" not in out
+    (finish,) = gateway.said(FINISH_PATH)
+    assert finish["error"]["type"] == "Terminated"
+
+
+def test_one_that_reaches_no_gateway_says_so(container: Container, gateway: "Gateway") -> None:
+    gateway.go_away()
+    process = container(gateway)
+    assert process.stdout is not None
+    assert "WARNING the gateway is away (" in process.stdout.readline()
+    process.kill()
+    process.communicate(timeout=10)
 
 
 def test_what_it_imports_counts_as_time_of_its_step(gateway: "Gateway", folder: Path) -> None:

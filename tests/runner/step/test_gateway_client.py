@@ -1,5 +1,6 @@
 """The gateway away, slow, wrong, or done with us."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -82,6 +83,35 @@ def test_also_where_the_connection_was_used_before(
     since = time.monotonic()
     client.call(WAIT_PATH, {})
     assert time.monotonic() - since >= 1
+
+
+def test_what_is_asked_is_sent_at_once(client: GatewayClient, gateway: "Gateway") -> None:
+    answer = client.ask(WAIT_PATH, {"n": 1})
+    gateway.wait_for(WAIT_PATH)
+    other = client.ask(WAIT_PATH, {"n": 2})
+    assert [told for told, _ in (other(), answer())] == [{"answer": "go"}, {"answer": "go"}]
+    assert len(gateway.said(WAIT_PATH)) == 2
+
+
+def test_what_is_asked_while_nobody_is_there_is_sent_again(
+    client: GatewayClient, gateway: "Gateway"
+) -> None:
+    gateway.go_away()
+    answer = client.ask(WAIT_PATH, {"n": 1})
+    gateway.come()
+    assert answer()[0] == {"answer": "go"}
+    gateway.answers[WAIT_PATH] = [lambda message: None]
+    assert client.ask(WAIT_PATH, {"n": 2})()[0] == {"answer": "go"}
+    assert gateway.said(WAIT_PATH) == [{"n": 1}, {"n": 2}, {"n": 2}]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says when data came")
+def test_an_answer_that_is_read_late_says_so(client: GatewayClient, gateway: "Gateway") -> None:
+    answer = client.ask(WAIT_PATH, {})
+    gateway.wait_for(WAIT_PATH)
+    time.sleep(0.5)
+    _, age = answer()
+    assert 0.4 < age < 0.6 if gateway._tcp else age == 0
 
 
 def test_it_reconnects_after_the_server_was_restarted(
