@@ -1,15 +1,17 @@
 """A step that is a container of its own: everything it needs to know is in its environment.
 
-It asks to begin before anything else: while the gateway answers, what a step needs is imported. Then the
-environment is emptied, the process is locked down, and from there on it is a step like any other (`step`).
+It asks to begin before anything else: while the gateway answers, what a step needs is imported. (Not where
+that may take more memory than there is: of what can't run, no step shall begin.) Then the environment is
+emptied, the process is locked down, and from there on it is a step like any other (`step`).
 """
 
 import gc
 import json
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from xaas_runner import cgroup
 from xaas_runner.contract import LAST_EXIT, Environment
 from xaas_runner.gateway_client import Refused
 from xaas_runner.step_calls import LEFT, RUNNER_ERROR, Order, StepCalls
@@ -18,6 +20,9 @@ from xaas_runner.stopping import Left
 if TYPE_CHECKING:
     from xaas_runner.step import Step
 
+IMPORTS_BYTES: Final = 24 * 1024 * 1024
+"""More than all that is imported takes."""
+
 
 def main() -> int:
     """Run the step that the environment names (contract.Environment); return an exit code."""
@@ -25,7 +30,9 @@ def main() -> int:
     try:
         order = _order_from_environment()
         calls = StepCalls(order)
-        calls.ask()
+        memory = cgroup.container_memory()
+        if memory is None or memory > IMPORTS_BYTES:
+            calls.ask()
     except (KeyError, ValueError, OSError) as error:
         sys.stderr.write(f"this container isn't a step: {type(error).__name__}: {error}\n")
         return 64
@@ -38,7 +45,7 @@ def main() -> int:
 
 
 def _run(order: Order, calls: StepCalls) -> int:
-    """Run the step, of which was asked to begin. Raises Left."""
+    """Run the step. Raises Left."""
     try:
         step = _prepared(order, calls)
     except Exception as defect:  # noqa: BLE001 - the step has begun, perhaps: it is told why it fails
@@ -57,7 +64,7 @@ def _prepared(order: Order, calls: StepCalls) -> "Step":
     gc.enable()
     lockdown.forget_environment()
     lockdown.lock_down(
-        lockdown.Limits(memory_bytes=lockdown.container_memory()),
+        lockdown.Limits(memory_bytes=cgroup.container_memory()),
         # The boundary is the pod's network policy; libraries in a task's image may need UDP.
         network=Network.INTERNET,
     )

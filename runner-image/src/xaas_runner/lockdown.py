@@ -150,31 +150,6 @@ def forget_environment() -> None:
     os.environ.clear()
 
 
-def container_memory() -> int | None:
-    """Return what is left of the container's memory limit, in bytes, or None without one.
-
-    A little less than that, rather: the script shall see a MemoryError with a line number before
-    the kernel ends the container.
-    """
-    for limit_file, used_file in (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        (
-            "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-            "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-        ),
-    ):
-        try:
-            with (
-                open(limit_file, encoding="ascii") as limit,
-                open(used_file, encoding="ascii") as used,
-            ):
-                left = int(limit.read()) - int(used.read()) - HEADROOM_BYTES // 4
-        except (OSError, ValueError):  # absent, or the word "max"
-            continue
-        return max(left, HEADROOM_BYTES // 4) if left < 1 << 50 else None
-    return None
-
-
 def _set_limits(limits: Limits) -> str:
     if resource is None:
         return f"not available on {sys.platform}"

@@ -16,7 +16,7 @@ import RestrictedPython
 from tests.runner.step.conftest import GARBAGE
 
 import xaas_runner
-from xaas_runner import lockdown
+from xaas_runner import cgroup
 from xaas_runner.contract import BEGIN_PATH, FINISH_PATH, WAIT_PATH
 
 if TYPE_CHECKING:
@@ -294,15 +294,15 @@ def test_memory_of_the_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         return real(str(tmp_path) + path if path.startswith("/sys/") else path, *more, **named)
 
     monkeypatch.setattr("builtins.open", in_container)
-    assert lockdown.container_memory() is None
+    assert cgroup.container_memory() is None
     group = tmp_path / "sys/fs/cgroup"
     group.mkdir(parents=True)
     (group / "memory.current").write_text("20971520\n")
     (group / "memory.max").write_text("max\n")
-    assert lockdown.container_memory() is None
+    assert cgroup.container_memory() is None
     (group / "memory.max").write_text(f"{256 << 20}\n")
-    left = lockdown.container_memory()
+    left = cgroup.container_memory()
     assert left is not None
     assert 200 << 20 < left < 236 << 20
     (group / "memory.max").write_text("20971520\n")
-    assert (lockdown.container_memory() or 0) > 0
+    assert (cgroup.container_memory() or 0) > 0
