@@ -39,6 +39,15 @@ async def controlled(
             await task
 
 
+async def running() -> Bench:
+    """A run whose one task has begun, as it has told."""
+    bench = Bench()
+    await bench.start(task_spec("a"))
+    await bench.begin("a")
+    await bench.reconcile()
+    return bench
+
+
 async def settled() -> None:
     """Wait until what waits for a moment was looked at as well."""
     await asyncio.sleep(2 * max(under_test.BEGUN_WAITS, under_test.SIGHTED_WAITS))
@@ -71,10 +80,7 @@ async def test_a_begin_is_told_though_no_end_comes(monkeypatch: pytest.MonkeyPat
 async def test_a_runners_end_is_looked_at_with_what_it_told_itself(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    bench = Bench()
-    await bench.start(task_spec("a"))
-    await bench.begin("a")
-    await bench.reconcile()
+    bench = await running()
     async with controlled(bench, monkeypatch) as (controller, changed):
         bench.gone(await bench.runner("a"))
         changed(bench.uid)
@@ -88,10 +94,7 @@ async def test_a_runners_end_is_looked_at_with_what_it_told_itself(
 async def test_a_runners_end_is_looked_at_though_it_told_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    bench = Bench()
-    await bench.start(task_spec("a"))
-    await bench.begin("a")
-    await bench.reconcile()
+    bench = await running()
     async with controlled(bench, monkeypatch) as (_, changed):
         bench.gone(await bench.runner("a"))
         changed(bench.uid)

@@ -166,6 +166,17 @@ def test_a_room_that_is_none(tmp_path: Path) -> None:
     assert "one of step, warm, evaluate" in done.stderr
 
 
+def run_image(app: Path, gateway: "Gateway") -> "subprocess.CompletedProcess[str]":
+    """Run a step as an image does that has everything in the folder `app`."""
+    return subprocess.run(
+        [sys.executable, "-I", "-S", str(app / "xaas_runner")],
+        env={"XAAS_GATEWAY": gateway.address, "XAAS_TOKEN": "t", "XAAS_STEP": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 def test_a_folder_with_everything_in_it_runs_by_itself(gateway: "Gateway", folder: Path) -> None:
     """As in the image: package and dependency side by side, no --path."""
     app = folder / "app"
@@ -173,13 +184,7 @@ def test_a_folder_with_everything_in_it_runs_by_itself(gateway: "Gateway", folde
     dependency = Path(RestrictedPython.__file__).parent
     shutil.copytree(dependency, app / "RestrictedPython")
     gateway.serve("params['a'] = 1")
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", str(app / "xaas_runner")],
-        env={"XAAS_GATEWAY": gateway.address, "XAAS_TOKEN": "t", "XAAS_STEP": "0"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_image(app, gateway)
     assert done.returncode == 0, done.stderr
     assert gateway.said(FINISH_PATH)[0]["outcome"] == "succeeded"
 
@@ -203,13 +208,7 @@ raise ImportError("broken" if os.path.exists({str(asked)!r}) else "nobody was as
 
     gateway.serve("pass")
     gateway.answers[BEGIN_PATH] = [begin]
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", str(app / "xaas_runner")],
-        env={"XAAS_GATEWAY": gateway.address, "XAAS_TOKEN": "t", "XAAS_STEP": "0"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_image(app, gateway)
     told = "this image can't run a step: ImportError: broken"
     assert (done.returncode, done.stderr) == (64, f"{told}\n")
     (finish,) = gateway.said(FINISH_PATH)
@@ -255,9 +254,7 @@ def test_what_it_imports_counts_as_time_of_its_step(gateway: "Gateway", folder: 
     module.write_text(f"from RestrictedPython import _slow\n{module.read_text()}")
     for budget_ms, outcome in ((None, "succeeded"), (5000, "succeeded"), (500, "failed")):
         gateway.serve("import time\ntime.sleep(0.1)", budget_ms=budget_ms)
-        environment = {"XAAS_GATEWAY": gateway.address, "XAAS_TOKEN": "t", "XAAS_STEP": "0"}
-        command = [sys.executable, "-I", "-S", str(app / "xaas_runner")]
-        subprocess.run(command, env=environment, check=True)
+        assert run_image(app, gateway).returncode == 0
         finish = gateway.said(FINISH_PATH)[-1]
         assert finish["outcome"] == outcome
         assert finish["elapsed_ms"] >= 500
