@@ -45,7 +45,7 @@ async def throughput(report: Report, client: KubeClient, operator: Operator) -> 
         load = await place.sustained(ten, AT_ONCE, SECONDS)
         used = node_cpu.used() - before
     report.line(f"       played runners, {AT_ONCE} runs of 10 tasks at a time, {SECONDS} s:")
-    _tell_cpu(report, used, load.task_runs)
+    tell_cpu(report, used, load.task_runs)
     report.line(f"       writes per task run: {load.told(WRITES)}")
     report.line(f"       reads per task run: {load.told(('get', 'list', 'watch'))}")
     report.least("task runs per second", load.rate, 25, "/s")
@@ -70,11 +70,12 @@ async def _bound(report: Report, client: KubeClient, operator: Operator) -> floa
             await remove(client, place)
             await operator.scale(replicas)
     report.line(f"       bound: {rate:.1f} task runs per second, without an operator:")
-    _tell_cpu(report, used, bound.ended)
+    tell_cpu(report, used, bound.ended)
     return rate
 
 
-def _tell_cpu(report: Report, used: Counter[str], task_runs: int) -> None:
+def tell_cpu(report: Report, used: Counter[str], task_runs: int) -> None:
+    """Show who has used how much, if that can be seen."""
     if used:
         each = {part: seconds / task_runs * 1000 for part, seconds in used.most_common()}
         told = ", ".join(f"{milliseconds:.1f} {part}" for part, milliseconds in each.items())
