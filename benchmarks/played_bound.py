@@ -2,8 +2,7 @@
 
 For each a Job whose pod is ended by who plays, as in `played_runners.py`, and those of the product's
 writes that no durable product can leave out: the record is made, says that its step has begun, and how it
-ended; the run says so; the Job is told how long it is kept. There is no operator, and nobody who watches,
-decides, or checks anything.
+ended; the run says so. There is no operator, and nobody who watches, decides, or checks anything.
 """
 
 import asyncio
@@ -102,8 +101,6 @@ class PlayedBound:
             self._told(run, ref),
             say(self._client, pod, "Succeeded", {"terminated": {"exitCode": 0}}),
         )
-        kept = {"spec": {"ttlSecondsAfterFinished": KEPT}}
-        await self._client.patch(jobs(self._place, name), kept)
         return told
 
     async def _pod(self, name: str) -> Json:
@@ -111,6 +108,7 @@ class PlayedBound:
         placed: asyncio.Future[Json] = asyncio.get_running_loop().create_future()
         self._placed[name] = placed
         body = bare_jobs.job(name, "played", ["true"])
+        body["spec"]["ttlSecondsAfterFinished"] = KEPT
         body["spec"]["template"]["spec"]["nodeSelector"] = self._labels
         await self._client.create(jobs(self._place), body)
         try:

@@ -15,7 +15,7 @@ from xaas_core.ports import LaunchOrder
 from xaas_core.testing.builders import task_plan
 from xaas_kube import launcher as launching
 from xaas_kube.client import ApiError, KubeClient
-from xaas_kube.jobs import JobSettings, runner_of
+from xaas_kube.jobs import OUTAGE, JobSettings, runner_of
 from xaas_kube.launcher import JobLauncher
 from xaas_kube.run_index import KnownRun, known_run
 from xaas_kube.words import Label, jobs, pods
@@ -37,10 +37,16 @@ def known(uid: str, namespace: str) -> KnownRun:
 class Launching:
     """A launcher, and what it has told and sent."""
 
-    def __init__(self, client: KubeClient, namespace: str = PLACE, lookahead: int = 0) -> None:
+    def __init__(
+        self,
+        client: KubeClient,
+        namespace: str = PLACE,
+        lookahead: int = 0,
+        keep_finished: int = OUTAGE,
+    ) -> None:
         self.client = client
         where = partial(known, namespace=namespace)
-        settings = JobSettings(image="runner", lookahead=lookahead)
+        settings = JobSettings(image="runner", lookahead=lookahead, keep_finished=keep_finished)
         self.launcher = JobLauncher(client, where, settings, "http://10.0.0.1:8082")
         self.changed: list[str] = []
         self.launcher.subscribe(self.changed.append)
@@ -105,6 +111,26 @@ async def test_what_has_begun_keeps_its_log_though_it_isnt_seen_to_run(
     (job,) = (await client.get(jobs(PLACE)))["items"]
     assert "deletionTimestamp" not in job["metadata"]
     await client.delete(pods(PLACE, "p"), {"gracePeriodSeconds": 0})
+
+
+@pytest.mark.parametrize(("kept", "from_the_start"), [(OUTAGE, True), (OUTAGE - 1, False)])
+async def test_how_long_a_job_is_kept_is_told_once(
+    client: KubeClient, kept: int, from_the_start: bool
+) -> None:
+    made = Launching(client, keep_finished=kept)
+
+    async def told() -> int | None:
+        (job,) = (await client.get(jobs(PLACE)))["items"]
+        ttl: int | None = job["spec"].get("ttlSecondsAfterFinished")
+        return ttl
+
+    await made.launcher.start(ORDER)
+    await made.settle()
+    assert await told() == (kept if from_the_start else None)
+    for _ in range(2):
+        await made.launcher.release(runner_of(ORDER))
+    assert await told() == kept
+    assert client.sent["patch", "jobs"] == (0 if from_the_start else 1)
 
 
 async def test_what_there_is_no_room_for_is_tried_after_a_while(

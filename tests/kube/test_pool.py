@@ -15,7 +15,7 @@ from xaas_core.ports import LaunchOrder, RunnerKey
 from xaas_core.testing.builders import task_plan
 from xaas_core.tokens import IdleRunner, Tokens
 from xaas_kube.client import ApiError, Json, KubeClient
-from xaas_kube.jobs import JobSettings, job, may_be_pooled, runner_of, shape_of
+from xaas_kube.jobs import OUTAGE, JobSettings, job, may_be_pooled, runner_of, shape_of
 from xaas_kube.pool import Pool
 from xaas_kube.run_index import KnownRun, known_run
 from xaas_kube.sightings import is_ours, read_job
@@ -113,12 +113,20 @@ async def test_an_idle_runner_becomes_the_orders(pools: Pools) -> None:
     assert given["metadata"]["ownerReferences"] == plain["metadata"]["ownerReferences"]
     assert given["metadata"]["annotations"] == plain["metadata"]["annotations"]
     assert plain["metadata"]["labels"].items() <= given["metadata"]["labels"].items()
-    assert "ttlSecondsAfterFinished" not in given["spec"], "as long as its outcome isn't recorded"
+    assert given["spec"]["ttlSecondsAfterFinished"] == SETTINGS.keep_finished
     deadline = plain["spec"]["activeDeadlineSeconds"]
     assert deadline <= given["spec"]["activeDeadlineSeconds"] <= deadline + 60
     idle = IdleRunner("default", given["metadata"]["name"])
     assert await pools.pool.work(idle, 0) == runner_of(order())
     assert pools.pool.idle == 1
+
+
+async def test_what_is_kept_shortly_stays_until_its_outcome_is_recorded(pools: Pools) -> None:
+    pools.pool = pools.another(replace(SETTINGS, keep_finished=OUTAGE - 1))
+    await pools.filled()
+    given = await pools.pool.take(order(), run())
+    assert given is not None
+    assert "ttlSecondsAfterFinished" not in given["spec"]
 
 
 async def test_a_task_without_a_timeout_has_no_deadline(pools: Pools) -> None:

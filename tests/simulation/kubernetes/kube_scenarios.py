@@ -10,6 +10,8 @@ from tests.simulation.kubernetes.kube_world import KubeWorld
 from tests.simulation.scenarios import playbook
 from tests.simulation.scenarios import scenario as of_seed
 
+from xaas_kube.jobs import OUTAGE
+
 QUIET = KubeFaults()
 WATCHES = KubeFaults(cut=0.4, old=0.2, mute=0.1, lag=0.1, repeats=0.2)
 REQUESTS = KubeFaults(slow=0.02, unavailable=0.04, lost=0.04)
@@ -43,20 +45,20 @@ WEATHERS = (
     WATCHES,
     replace(WATCHES, crash=0.02, paged=True),
     REQUESTS,
-    replace(REQUESTS, crash=0.02, away=0.1),
+    replace(REQUESTS, crash=0.02, away=0.1, kept=OUTAGE),
     PODS,
-    replace(PODS, lag=0.2, crash=0.01),
+    replace(PODS, lag=0.2, crash=0.01, kept=OUTAGE),
     replace(PODS, again=0.2, away=0.1),
     WILD,
-    replace(WILD, zombie=0.5, late=0.02),
+    replace(WILD, zombie=0.5, late=0.02, kept=OUTAGE),
     replace(WILD, servers=2),
     replace(WILD, servers=2, lease=True, mute=0.2, crash=0.02),
-    replace(WATCHES, servers=2, lease=True, mute=0.3, crash=0.03),
+    replace(WATCHES, servers=2, lease=True, mute=0.3, crash=0.03, kept=OUTAGE),
     KubeFaults(servers=2, lag=0.2, slow=0.02),
     replace(WILD, skew=5_000),
-    KubeFaults(lookahead=3),
+    KubeFaults(lookahead=3, kept=OUTAGE),
     replace(WATCHES, lookahead=2, crash=0.02),
-    replace(PODS, lookahead=4, lag=0.2),
+    replace(PODS, lookahead=4, lag=0.2, kept=OUTAGE),
     replace(WILD, lookahead=4, servers=2, lease=True),
 )
 

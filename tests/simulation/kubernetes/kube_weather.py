@@ -24,6 +24,7 @@ class KubeFaults(Faults):
     `evicted`, its node is `gone`, `unseen` (its end is reported late), `out_of_memory`. `paged`:
     lists come in small pages; `lease`: of several operators one leads, by the Lease. `api_dies`: per
     second, the API's process is restarted. `lookahead`: runners that may be started ahead of their turn.
+    `kept`: seconds that finished Jobs are kept, which decides when they are told so.
     """
 
     cut: float = 0.0
@@ -39,6 +40,7 @@ class KubeFaults(Faults):
     lease: bool = False
     api_dies: float = 0.0
     lookahead: int = 0
+    kept: int = 30
 
     @property
     def strict(self) -> bool:

@@ -23,7 +23,6 @@ from xaas_kube.lease import Lease, Lost
 from xaas_kube.store import KubernetesStore
 
 GATEWAY = "http://192.0.2.1:8082"
-KEEP_FINISHED = 30
 
 
 class WatchfulController(Controller):
@@ -95,7 +94,9 @@ class Operator:
         clock = LoopClock(self._loop, round(weather.chance.between(-skew, skew, name, "skew")))
         store = KubernetesStore(client, clock, live_only=True)  # type: ignore[arg-type]
         settings = JobSettings(
-            image="runner", keep_finished=KEEP_FINISHED, lookahead=weather.faults.lookahead
+            image="runner",
+            keep_finished=weather.faults.kept,
+            lookahead=weather.faults.lookahead,
         )
         launcher = JobLauncher(client, store.where, settings, GATEWAY)  # type: ignore[arg-type]
         try:
