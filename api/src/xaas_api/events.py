@@ -9,7 +9,7 @@ what came before, so a slow client costs no memory, and after a break it goes on
 import asyncio
 import json
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -124,7 +124,9 @@ class Narrator:
         self._store = store
         self._known: OrderedDict[str, Subject] = OrderedDict()
 
-    async def tell(self, logged: Logged, query: EventsQuery, namespace: str) -> Any | None:
+    async def tell(
+        self, logged: Logged, query: EventsQuery, namespace: str
+    ) -> dict[str, Any] | None:
         """The message of a change; None if the query doesn't ask for it, or its run is removed."""
         if query.instance_id is not None and logged.run != query.instance_id:
             return None
@@ -158,6 +160,14 @@ class Start:
 
     told: str
     cursor: str
+
+
+@dataclass(frozen=True)
+class Told:
+    """A message, and the cursor after it."""
+
+    cursor: str
+    message: dict[str, Any]
 
 
 class Events:
@@ -220,40 +230,48 @@ class Events:
 
     async def _messages(
         self, query: EventsQuery, cursor: str
-    ) -> AsyncIterator[tuple[str, dict[str, Any] | None]]:
-        """Pairs of cursor and message; the message is None for a heartbeat, which is due when nothing
-        was told for some time, be it that others' changes came."""
+    ) -> AsyncIterator[tuple[str, Sequence[Told]]]:
+        """Messages, those that were found together; and the cursor after all that was looked at.
+
+        None of them is a heartbeat, which is due when nothing was told for some time, be it that
+        others' changes came.
+        """
         namespace = query.namespace or self._services.namespace
         clock = asyncio.get_running_loop().time
         last = clock()
         async for batch in self._feed.read(cursor):
-            for logged in batch:
-                told = await self._narrator.tell(logged, query, namespace)
-                if told is not None:
-                    yield logged.cursor, told
-                    last = clock()
+            found = [
+                Told(logged.cursor, said)
+                for logged in batch
+                if (said := await self._narrator.tell(logged, query, namespace)) is not None
+            ]
             cursor = batch[-1].cursor if batch else cursor
-            if not batch or clock() - last >= HEARTBEAT:
-                yield cursor, None
+            if found or not batch or clock() - last >= HEARTBEAT:
+                yield cursor, found
                 last = clock()
 
     async def _sse(self, query: EventsQuery, start: Start) -> AsyncIterator[bytes]:
         # An id without data isn't an event, but where the client goes on after a break.
         yield f"retry: {RETRY}\nid: {start.told}\n\n".encode()
-        async for place, told in self._messages(query, start.cursor):
-            if told is None:
+        async for place, found in self._messages(query, start.cursor):
+            if found:
+                yield b"".join(map(_sse_event, found))
+            else:
                 # What was passed over isn't read again after a break.
                 seen = start.told if place == start.cursor else place
                 yield f": still here\nid: {seen}\n\n".encode()
-            else:
-                head = f"id: {place}\nevent: {told['event']}\ndata: ".encode()
-                yield head + encode(told) + b"\n\n"
 
     async def _send(self, socket: WebSocket, query: EventsQuery, cursor: str) -> None:
-        async for place, told in self._messages(query, cursor):
-            if told is not None:
-                await socket.send_text(encode(told | {"cursor": place}).decode())
+        async for _, found in self._messages(query, cursor):
+            for told in found:
+                text = encode(told.message | {"cursor": told.cursor}).decode()
+                await socket.send_text(text)
         await socket.close(code=1001, reason="the server stops")
+
+
+def _sse_event(told: Told) -> bytes:
+    head = f"id: {told.cursor}\nevent: {told.message['event']}\ndata: "
+    return head.encode() + encode(told.message) + b"\n\n"
 
 
 async def _closed(socket: WebSocket) -> None:
