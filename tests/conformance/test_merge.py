@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from tests.conformance.kit.plan import Nodes, node, order
+from tests.conformance.kit.plan import Nodes, Step, multi, node, order
 from tests.conformance.kit.product import Product
 from tests.conformance.kit.run import Run
 
@@ -68,6 +68,26 @@ def test_both_count(
     run = join(product, {"a": a, "b": b}, first, parameters)
     assert product.gate.noted("join") == wanted
     assert conflicts(run) == []
+
+
+def test_what_steps_take_back_is_no_change(product: Product) -> None:
+    """A task's delta is what all its steps changed together: nothing is left of detours."""
+    gate = product.gate
+    detour = (
+        "params['x'] = 2\nparams['t'] = 1",
+        "params['x'] = 1\nparams['n'] = 1",
+        "del params['t']",
+    )
+    nodes = {
+        "b": node("params['x'] = 5\nparams['t'] = 6"),
+        "a": multi(*map(Step, detour)),
+        "join": node(gate.note("join", "params"), after="a b"),
+    }
+    run = product.run(nodes, {"x": 1})
+    run.wait("complete")
+    assert gate.noted("join") == {"x": 5, "t": 6, "n": 1}
+    assert conflicts(run) == []
+    assert run.task("a")["delta"] == [{"op": "set", "path": ["n"], "value": 1}]
 
 
 CONFLICT = [

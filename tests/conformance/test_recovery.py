@@ -237,6 +237,23 @@ class TestWhatStartsAfresh:
         run.wait("complete")
         assert numbers(run.task("a")) == [1, 2, 3, 4]
 
+    def test_retries_of_what_still_runs(self, product: Product) -> None:
+        """The attempt that runs at the recovery is the first of those that count from there on."""
+        gate = product.gate
+        work = gate.fails("flaw", 1) + gate.hold("held") + gate.fails("another flaw", 1)
+        nodes = {
+            "bad": node(gate.hold("bad") + gate.fails("bad flaw", 1)),
+            "held": node(work, retries={"limit": 1, "delay": "1ms"}),
+        }
+        run = product.run(nodes, autoRollback=False)
+        gate.wait("held")  # its second attempt, and so its last
+        gate.release("bad")
+        run.wait("aborted")
+        run.operate("recovery")
+        gate.release("held")
+        run.wait("complete")
+        assert numbers(run.task("held")) == [1, 2, 3]
+
     def test_the_runs_timeout(self, product: Product) -> None:
         """It is long enough for a busy cluster to start a pod: ``b`` must end within it."""
         gate, patience = product.gate, product.patience

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from tests.core.kit.bench import Bench
 
-from xaas_core.engine.params import encode
+from xaas_core.engine.params import apply, encode
 from xaas_core.engine.states import Operation, Reason, Side
 from xaas_core.ports import RunnerKey
 from xaas_core.testing.builders import task_spec
@@ -195,6 +195,36 @@ async def test_a_later_step_gets_the_edits_of_the_earlier_ones(bench: Bench) -> 
     assert encode(answer["params"]) == '{"x":{"y":1,"z":2.0}}'
     again = await bench.begin("a", 1, nonce="m")
     assert again["params"] == answer["params"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "together"),
+    [
+        ([put("x", value=2)], [put("x", value=1)], []),
+        ([put("x", value=2)], [put("x", value=3)], [put("x", value=3)]),
+        ([put("tmp", value=2)], [{"op": "delete", "path": ["tmp"]}], []),
+        (
+            [put("s", value=1)],
+            [{"op": "delete", "path": ["s"]}, put("s", "a", value=1)],
+            [put("s", "a", value=1)],
+        ),
+        ([put("y", value=2)], [], [put("y", value=2)]),
+        ([], [put("y", value=2)], [put("y", value=2)]),
+    ],
+)
+async def test_a_delta_is_what_the_steps_changed_together(
+    bench: Bench, first: Any, second: Any, together: Any
+) -> None:
+    await bench.start(task_spec("a", (True,) * 3), parameters={"x": 1})
+    for step, delta in enumerate((first, second)):
+        await bench.begin("a", step)
+        await bench.finish("a", step=step, delta=delta)
+        whole = (await bench.record("a")).attempts[0].delta()
+    assert list(whole) == together
+    begun = await bench.begin("a", 2)
+    expected: dict[str, Any] = {"x": 1}
+    apply(expected, [*first, *second])
+    assert begun["params"] == expected
 
 
 async def test_a_retry_starts_from_the_original_input(bench: Bench) -> None:

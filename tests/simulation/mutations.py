@@ -22,7 +22,8 @@ from xaas_core.engine.history import Change, History
 from xaas_core.engine.index import TaskIndex
 from xaas_core.engine.records import Attempt, TaskRecord
 from xaas_core.engine.states import SATISFIED, Reason, RunState, Side, TaskState
-from xaas_core.gateway import Gateway, Place
+from xaas_core.gateway import Gateway
+from xaas_core.places import Place
 from xaas_core.ports import NotFound, RunnerKey
 from xaas_core.reconciler import Gathered, Reconciler
 

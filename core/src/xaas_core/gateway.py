@@ -11,24 +11,21 @@ surely gone. Whichever is written first holds; the other finds it and gives up.
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 from typing import Any, TypeGuard
 
 from xaas_core.engine.attempts import succeeded
 from xaas_core.engine.folds import Folds
-from xaas_core.engine.history import History
 from xaas_core.engine.json_values import DEEPEST, check_json, is_unicode
 from xaas_core.engine.lookahead import turn_has_come
-from xaas_core.engine.params import Inputs, apply, encode
-from xaas_core.engine.plan import Plan, TaskPlan
-from xaas_core.engine.records import Attempt, Failure, StepRecord, TaskRecord
+from xaas_core.engine.records import Attempt, Failure, StepRecord
 from xaas_core.engine.states import Reason, RunState, Side
-from xaas_core.lag import behind
 from xaas_core.long_polls import LongPolls
 from xaas_core.models.objects import Run
 from xaas_core.operations import until
-from xaas_core.ports import Clock, Conflict, NotFound, RunnerKey, Store, Stored, TooLarge
+from xaas_core.places import Place, net, params_of
+from xaas_core.ports import Clock, Conflict, NotFound, RunnerKey, Store, TooLarge
 from xaas_runner.contract import (
     MAX_DELTA_WEIGHT,
     BeginAnswer,
@@ -58,27 +55,6 @@ BUNDLES = {"sets": ("set", "values"), "deletes": ("delete", "keys")}
 OVER = "this attempt is over"
 NOT_BEGUN = "this process didn't begin that step"
 """Why a runner is sent away."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a call stands: everything that was read for it."""
-
-    runner: RunnerKey
-    run: Run
-    plan: Plan
-    history: History
-    stored: Stored[TaskRecord]
-    attempt: Attempt
-
-    @property
-    def task(self) -> TaskPlan:
-        """The plan of the runner's task."""
-        return self.plan.by_ref[self.runner.ref]
-
-    def saved(self, attempt: Attempt) -> TaskRecord:
-        """The record with `attempt` in place of the one that was read."""
-        return self.stored.value.with_last(attempt)
 
 
 class Absent(Enum):
@@ -150,11 +126,13 @@ class Gateway:
     async def finish(self, runner: RunnerKey, call: FinishCall) -> FinishAnswer:
         """Record how a step ended. The first report of the process that began it counts.
 
-        From what was last seen: the record's version is a guard, and nothing else matters here.
+        From what was last seen: the record's version is a guard, and nothing else matters here, but
+        for a further step that has changed something: see `net`.
         """
+        further = call["step"] > 0 and bool(call["delta"])
         for number in range(MAX_TRIES):
             fresh = number > 0
-            place = await self._find(runner, fresh=fresh, over=True)
+            place = await self._find(runner, fresh=fresh, fresh_run=further, over=True)
             there = isinstance(place, Place)
             begun = place.attempt.step(call["step"]) if isinstance(place, Place) else None
             if not isinstance(place, Place) or begun is None or begun.nonce != call["nonce"]:
@@ -166,7 +144,8 @@ class Gateway:
             if place.attempt.over:
                 return {"answer": "leave", "reason": "this attempt's outcome is recorded already"}
             ended = self._ended(place, begun, call)
-            attempt = succeeded(place.attempt.with_step(ended))
+            changed = await net(self._store, place, place.attempt.with_step(ended))
+            attempt = succeeded(changed)
             try:
                 saved = await self._save(place, attempt)
             except TooLarge as error:
@@ -238,30 +217,11 @@ class Gateway:
         return {
             "answer": "go",
             "script": task.script(undo, step),
-            "params": await self._params(place),
+            "params": await params_of(self._store, place),
             "context": context,
             "allowed_imports": list(task.allowed_imports),
             "budget_ms": budget,
         }
-
-    async def _params(self, place: Place) -> dict[str, Any]:
-        """The attempt's input with the edits of its steps so far."""
-        graph, ref, side = place.plan.graph, place.runner.ref, place.runner.side
-        uid = place.run.meta.uid
-        history = place.history
-        wanted = {(each, Side.DO) for each in (ref, *graph.ancestors(ref))}
-        if side is Side.UNDO:
-            wanted |= {(each, Side.UNDO) for each in graph.descendants(ref)}
-        # What the history calls succeeded doesn't change any more: as soon as it is seen, it counts.
-        stored = await self._store.records(uid)
-        missing = behind(history, stored, wanted)
-        if missing:
-            stored |= await self._store.records(uid, missing)
-        records = {key: each.value for key, each in stored.items() if key in wanted}
-        parameters = encode(place.run.spec.parameters)
-        params = Inputs(parameters, graph, history, records).of(ref, side)
-        apply(params, place.attempt.delta())
-        return params
 
     def _ended(self, place: Place, begun: StepRecord, call: FinishCall) -> StepRecord:
         """The record of a step that has ended as `call` says, judged by the attempt's timeout."""

@@ -168,6 +168,8 @@ def fence(draft: Draft, key: Key) -> None:
         # One of an earlier round, too: an abort and its recovery may be one decision.
         if not draft.may_begin(key) or attempt.round != draft.cell(key).round:
             draft.save_attempt(key, replace(attempt, stop=Stop(Reason.WITHDRAWN, draft.now)))
+        elif attempt.recoveries != (recoveries := draft.cell(key).recoveries):
+            draft.save_attempt(key, replace(attempt, recoveries=recoveries))
         return
     terminate = draft.facts.settings.on_abort is OnAbort.TERMINATE
     if key[1] is Side.DO and draft.state is not RunState.PROCESSING and terminate:
@@ -182,12 +184,21 @@ def retry_due(draft: Draft, key: Key, attempt: Attempt) -> int | None:
     if attempt.reason is Reason.TERMINATED:
         return attempt.ended_at  # stopped by an abort that a recovery has overtaken
     retries = draft.task(key).retries
-    counted = (a for a in draft.record(key).attempts if a.reason is not Reason.TERMINATED)
-    used = sum(1 for a in counted if a.round == attempt.round)
+    used = _used(draft, key, attempt.round)
     if used > retries.limit:
         return None
     assert attempt.ended_at is not None
     return attempt.ended_at + retries.delay_before(used)
+
+
+def _used(draft: Draft, key: Key, round_: int) -> int:
+    """Attempts that count against the limit: those of the round, but afresh after a recovery that found
+    one of them running, which is the first then."""
+    now = draft.cell(key).recoveries
+    whole = [each for each in draft.record(key).attempts if each.round == round_]
+    before = [each for each in whole if each.recoveries != now]
+    counted = (*before[-1:], *(each for each in whole if each.recoveries == now))
+    return sum(each.reason is not Reason.TERMINATED for each in counted)
 
 
 def waits_in_vain(draft: Draft, key: Key, attempt: Attempt) -> bool:
@@ -216,7 +227,13 @@ def intend(draft: Draft, key: Key, order: tuple[int, ...], undoes: int) -> None:
             return
         if not last.over and last.round == draft.cell(key).round:
             if last.stop is not None:
-                again = replace(last, launch=last.launch + 1, launched_at=draft.now, stop=None)
+                again = replace(
+                    last,
+                    launch=last.launch + 1,
+                    launched_at=draft.now,
+                    recoveries=draft.cell(key).recoveries,
+                    stop=None,
+                )
                 draft.save_attempt(key, again)
             return
     attempt = Attempt(
@@ -226,5 +243,6 @@ def intend(draft: Draft, key: Key, order: tuple[int, ...], undoes: int) -> None:
         launched_at=draft.now,
         order=order,
         undoes=undoes,
+        recoveries=draft.cell(key).recoveries,
     )
     draft.save(replace(record, attempts=(*record.attempts, attempt)))

@@ -15,7 +15,7 @@ afresh; attempt numbers go on.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from xaas_core.engine.graph import Graph
 from xaas_core.engine.index import TaskIndex
@@ -53,6 +53,7 @@ class Change:
 @dataclass(frozen=True, slots=True)
 class Cell:
     """The state of one task run. `undone` (undo side): it took back something of its do.
+    `recoveries`: how many of the run's have found it running, and left it so.
 
     `newest` is the highest attempt that any change has named, of whatever round, and `newest_over`
     whether one told of its end: a record must know that much.
@@ -68,6 +69,7 @@ class Cell:
     reason: Reason = Reason.NONE
     newest: int = 0
     newest_over: bool = False
+    recoveries: int = 0
 
     def reset(self, undone: bool) -> "Cell":
         """Pending again: a new round."""
@@ -94,6 +96,7 @@ class Cell:
             change.reason,
             change.attempt if newer else self.newest,
             state in ENDED if newer else self.newest_over,
+            self.recoveries,
         )
 
 
@@ -195,7 +198,9 @@ class History:
                 and not undo.undone
                 and all(stands[needed] for needed in self.graph.dependencies[ref])
             )
-            if not stands[ref] and do.state is not TaskState.RUNNING:
+            if do.state is TaskState.RUNNING:
+                self._put(ref, Side.DO, replace(do, recoveries=do.recoveries + 1))
+            elif not stands[ref]:
                 self._put(ref, Side.DO, do.reset(do.undone))
             # What was undone runs again, from a clean slate.
             self._put(ref, Side.UNDO, undo.reset(undone=False))

@@ -60,6 +60,7 @@ class Attempt:
     task run returned to pending; `launch` the runners that were started for it, of which at most
     one ever begins a step; `lost` those that vanished before that. `order` lists the steps to run.
     `undoes` (undo side) is the number of the do attempt up to which this one takes things back.
+    `recoveries` counts those of the run that found the task run running before it was intended.
     `trouble` is why its runner can't start yet, in the backend's words.
     """
 
@@ -71,6 +72,7 @@ class Attempt:
     launched_at: int = 0
     lost: int = 0
     undoes: int = 0
+    recoveries: int = 0
     steps: tuple[StepRecord, ...] = ()
     stop: Stop | None = None
     ended_at: int | None = None

@@ -230,6 +230,8 @@ class AttemptStatus(Status):
     """Runners that vanished before a step began; that costs nothing."""
     undoes: int | None = None
     """Of an undo: number of the do attempt up to which it takes things back."""
+    recoveries: int | None = None
+    """Recoveries of the run that found the task run running before this was intended."""
     trouble: str | None = None
     """What keeps its runner from starting, so far."""
     steps: list[StepStatus] | None = None
