@@ -60,8 +60,8 @@ class Told:
     def by_rest(self) -> tuple[str, str]:
         """Likewise."""
         found = self._rest.get("pipelineruns", self._uid, "tasks", self._ref, "do")
-        error = (found["error"] or {}).get("message")
-        return found["status"], found["message"] or error or ""
+        newest = found["attempts"][-1] if found["attempts"] else found
+        return found["status"], (found["error"] or newest["error"] or {}).get("message", "")
 
     def until(self, state: str, *words: str, within: float = TOLD_WITHIN) -> None:
         """Until both tell of this state, with one of these words in the message."""

@@ -104,7 +104,8 @@ class Board:
         if of_task:
             return self._hear_task(content, at)
         status = Status(content["status"])
-        if at < self.at or (at == self.at and status is self.status):
+        if at < self.at or status is self.status:
+            self.at = max(self.at, at)  # a snapshot was first
             return None
         self.at, self.status, self.name = at, status, content["name"]
         if status is Status.PROCESSING:

@@ -108,9 +108,12 @@ def describe_run(out: Console, api: Api, run: Json, tasks: Sequence[Json]) -> No
         table(("REF", "TASK", "", "DO", "ATTEMPTS", "TIME", "", "UNDO", "TIME"), _rows(tasks))
     )
     for task in tasks:
-        if task["message"]:
-            which = f"{tame(task['ref'])} ({task['process_type']})"
-            out.print(Text(f"Waiting: {which}: {tame(task['message'])}", "yellow"), soft_wrap=True)
+        newest = task["attempts"][-1] if task["attempts"] else None
+        if newest is not None and newest["status"] == Status.PENDING and newest["error"]:
+            text = (
+                f"{tame(task['ref'])} ({task['process_type']}): {tame(newest['error']['message'])}"
+            )
+            out.print(Text(f"Waiting: {text}", "yellow"), soft_wrap=True)
     sources = _Sources(api)
     for task in tasks:
         if task["status"] == Status.FAILED:

@@ -56,12 +56,17 @@ class Watch:
             self._arrange()
             if start:
                 self._api.operate(self.board.id, "run")
-            while not self.board.at_rest or start:
+            while start or not self._is_at_rest(view):
                 start = start and self.board.status is Status.PENDING
                 self._step(feed, view)
-            # The end is the snapshot's: whatever the events' order was, this is how it ended.
-            self._show(view, self._snapshot(states=True))
         return self.board
+
+    def _is_at_rest(self, view: View) -> bool:
+        """Whether it is, by the events and by a snapshot: they tell of an `aborted` that a run which
+        rolls back by itself only passes through, and whatever their order was, this is how it ended."""
+        if self.board.at_rest:
+            self._show(view, self._snapshot(states=True))
+        return self.board.at_rest
 
     def _step(self, feed: Feed, view: View) -> None:
         events = feed.take(FRAME_S)

@@ -130,6 +130,7 @@ class AttemptView(View):
     started_at: Time | None
     finished_at: Time | None
     error: Error | None
+    """Why it failed; of a pending one, what keeps it from beginning, in the words of the machines."""
 
 
 class StepView(View):
@@ -156,8 +157,6 @@ class PipelineTaskRun(View):
     runner_id: str | None
     status: TaskState
     reason: str | None
-    message: str | None
-    """What keeps it from beginning, in the words of the machines; null if nothing is known to."""
     error: Error | None
     input: dict[str, Any] | None
     """The params that it starts from; null before that is known."""
@@ -220,7 +219,6 @@ TASK_RUN_EXAMPLE: Final = {
     "runner_id": _RUNNER,
     "status": "succeeded",
     "reason": None,
-    "message": None,
     "error": None,
     "input": {"vlan": 12},
     "delta": [{"op": "set", "path": ["added"], "value": [12]}],

@@ -14,7 +14,7 @@ from xaas_core.engine.params import Inputs, encode
 from xaas_core.engine.plan import Plan
 from xaas_core.engine.records import Attempt, Failure, StepRecord, TaskRecord
 from xaas_core.engine.rollback import may_undo
-from xaas_core.engine.states import OPERATIONS, SATISFIED, RunState, Side, TaskState
+from xaas_core.engine.states import OPERATIONS, SATISFIED, Reason, RunState, Side, TaskState
 from xaas_core.models.objects import Run
 from xaas_core.names import instance_id, runner_id
 from xaas_core.notices import rfc3339
@@ -103,7 +103,6 @@ class TaskRuns:
             "runner_id": self._runner(record, begun),
             "status": cell.state.value,
             "reason": cell.reason.value or None,
-            "message": _trouble(record.current(cell.round)),
             "error": _error(_failure(cell, record)),
             "input": self._input(ref, side, begun),
             "delta": [] if begun is None else list(begun.delta()),
@@ -141,7 +140,7 @@ class TaskRuns:
             "status": status.value,
             "started_at": time(attempt.steps[0].begun_at) if attempt.begun else None,
             "finished_at": time(attempt.ended_at),
-            "error": _error(attempt.failure),
+            "error": _error(attempt.failure or _trouble(attempt)),
         }
 
 
@@ -151,11 +150,11 @@ def _last_begun(record: TaskRecord, round_: int) -> Attempt | None:
     return next(begun, None)
 
 
-def _trouble(attempt: Attempt | None) -> str | None:
-    """Why an attempt hasn't begun yet, as far as its backend knows."""
-    if attempt is None or attempt.begun or attempt.over:
+def _trouble(attempt: Attempt) -> Failure | None:
+    """Why an attempt hasn't begun yet, as far as its backend knows: what it fails for if that lasts."""
+    if attempt.begun or attempt.over or not attempt.trouble:
         return None
-    return attempt.trouble or None
+    return Failure(Reason.NOT_STARTED.value, attempt.trouble)
 
 
 def _failure(cell: Cell, record: TaskRecord) -> Failure | None:
