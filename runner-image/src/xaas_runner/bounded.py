@@ -8,6 +8,7 @@ if they aren't all. At most `most` children run at once; others wait for their t
 import json
 import os
 import signal
+import sys
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -191,7 +192,11 @@ def _wants_to_run(pid: int) -> bool:
 def _be_child(work: Work, pipe: int) -> int:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_BACK)
     os.environ.clear()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
     lockdown.lock_down(work.bounds.limits, network=Network.NONE)
+    # What the interpreter itself says from here on, of a finaliser that failed, say, has a script's
+    # own words in it.
+    os.dup2(nowhere, sys.stderr.fileno())
 
     def say(value: Any) -> None:
         data = json.dumps(value).encode() + b"\n"

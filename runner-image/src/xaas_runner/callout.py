@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from xaas_runner.sandbox import Handle, expose
+from xaas_runner.sandbox import Handle, exact, expose
 from xaas_runner.script_objects import Error
 from xaas_runner.threads import in_thread, start
 
@@ -31,11 +31,17 @@ MAX_REDIRECTS: Final = 5
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 """Largest body of a response, as it is sent."""
 
+LONGEST: Final = 24 * 3600
+"""Seconds that a request may take at most."""
+
 NO_ANSWER: Final = 0
 """`Error.code` where no HTTP answer came."""
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _CHUNK: Final = 64 * 1024
+_TOKEN: Final = frozenset(
+    "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+)
 
 
 class Request(NamedTuple):
@@ -169,15 +175,21 @@ class Callouts(Handle):
 
 
 def prepare(url: Any, method: Any, body: Any, headers: Any, timeout: Any, verify: Any) -> Request:
-    """Check a request and write its body. Raises Error(0, …) saying what is wrong."""
+    """Check a request and write its body. Raises Error(0, …) saying what is wrong.
+
+    What is handed on has no method of a class that the script wrote: it would be called while the
+    request is sent, in a thread of its own, and could say something else then.
+    """
     fields = {"user-agent": "xaas-pipeline", "accept": "*/*"}
     for name, value in dict(headers or {}).items():
-        fields[str(name).lower()] = str(value)
+        fields[_token(name, "name of a header").lower()] = exact(str(value))
     data: bytes | None
-    if body is None or isinstance(body, bytes):
-        data = body
+    if body is None:
+        data = None
+    elif isinstance(body, bytes):
+        data = b"".join((body,))
     elif isinstance(body, str):
-        data = body.encode("utf-8", "replace")
+        data = exact(body).encode("utf-8", "replace")
         fields.setdefault("content-type", "text/plain; charset=utf-8")
     else:
         try:
@@ -185,11 +197,22 @@ def prepare(url: Any, method: Any, body: Any, headers: Any, timeout: Any, verify
         except (TypeError, ValueError, RecursionError) as error:
             raise Error(NO_ANSWER, f"callout: the body can't be sent as JSON: {error}") from None
         fields.setdefault("content-type", "application/json")
-    if not isinstance(timeout, int | float) or not 0 < timeout <= 24 * 3600:
+    is_number = isinstance(timeout, int | float)
+    seconds = float(min(timeout, 2 * LONGEST)) if is_number else 0.0
+    if not 0 < seconds <= LONGEST:
         raise Error(NO_ANSWER, "callout: `timeout` is a number of seconds above 0")
-    address = str(url)
+    address = exact(str(url))
     _split(address)
-    return Request(address, str(method).upper(), data, fields, float(timeout), bool(verify))
+    verb = _token(method, "HTTP method").upper()
+    return Request(address, verb, data, fields, seconds, bool(verify))
+
+
+def _token(value: Any, what: str) -> str:
+    """A word of HTTP's own (RFC 9110, 5.6.2): what isn't one could end its line, and begin another."""
+    text = exact(str(value))
+    if not text or not _TOKEN.issuperset(text):
+        raise Error(NO_ANSWER, f"callout: {text!r} is no {what}")
+    return text
 
 
 def send(request: Request) -> Response:

@@ -38,6 +38,29 @@ def test_type_message_line_and_own_frames() -> None:
         ("'a'[0] = 1", 1, "'str' object: its items can't be set or deleted by a script"),
         ("str.nope", 1, "class 'str' has no attribute 'nope' that a script can use"),
         (
+            "y = (\n 'a'\n .upper()\n .nope()\n)",
+            4,
+            "'str' object has no attribute 'nope' that a script can use",
+        ),
+        ("y = (\n    'a'\n    .upper()\n    .index('b')\n)", 4, "substring not found"),
+        (
+            "def f(**k): pass\nf(**{'a': 1}, **{'a': 2})",
+            2,
+            "function() got multiple values for keyword argument 'a'",
+        ),
+        ("import typing\ntyping.List[int]()", 2, "Type List cannot be instantiated"),
+        ("print(**5)", 1, "function() argument after ** must be a mapping, not int"),
+        (
+            "import copy\ncopy.deepcopy(1, 2)",
+            2,
+            "deepcopy() takes 1 positional argument but 2 were given",
+        ),
+        (
+            "import functools\nfunctools.wraps(*5)",
+            2,
+            "functools.wraps() argument after * must be an iterable, not int",
+        ),
+        (
             "import json\n\njson.loads('{')",
             3,
             "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)",

@@ -155,7 +155,8 @@ def test_what_a_setting_opens_of_pythons_own(module: str) -> None:
 EVERYDAY = {
     "binascii": "binascii.hexlify(b'a').decode() == '61'",
     "bisect": "bisect.bisect([1, 2], 1) == 1",
-    "calendar": "calendar.monthrange(2024, 2) == (3, 29)",
+    "calendar": """calendar.monthrange(2024, 2) == (3, 29) and calendar.month_name[1] == 'January'
+        and list(calendar.day_abbr)[calendar.SUNDAY] == 'Sun'""",
     "cmath": "cmath.sqrt(-1) == 1j",
     "colorsys": "colorsys.rgb_to_hsv(1, 0, 0)[2] == 1",
     "contextlib": "managed()",

@@ -23,6 +23,7 @@ from xaas_runner import sandbox
 from xaas_runner.sandbox.catalogue import MODULES
 from xaas_runner.sandbox.facade import Facade
 from xaas_runner.sandbox.on_request import ON_REQUEST
+from xaas_runner.sandbox.tables import READABLE, SUBSTITUTES
 
 SAMPLES = """
 import asyncio, decimal, hashlib, hmac, itertools, re, datetime, urllib.parse, collections, random
@@ -57,6 +58,13 @@ class Row(typing.NamedTuple):
     x: int = 1
 class Json(json.JSONEncoder): pass
 class Zone(datetime.tzinfo): pass
+class Generic(typing.Generic[typing.TypeVar('T')]): pass
+@typing.runtime_checkable
+class Protocol(typing.Protocol):
+    def method(self): pass
+class Mode(enum.Flag):
+    READ = enum.auto()
+    LIMIT = enum.nonmember(5)
 class Sink:
     def write(self, text): pass
 @contextlib.contextmanager
@@ -74,7 +82,8 @@ with Manager():
 for broken in (lambda: params.x, lambda: nope, lambda: Plain().nope, lambda: 1 / 0, lambda: [][1],
                lambda: json.loads('{'), lambda: re.compile('('), lambda: function(),
                lambda: decimal.Decimal('x'), lambda: b'\\xff'.decode(), lambda: seen.nope,
-               lambda: getattr(function, 'x'), lambda: '{0.x}'.format(1), lambda: int('x')):
+               lambda: getattr(function, 'x'), lambda: typing.assert_never(function),
+               lambda: typing.List(), lambda: params.update(**params, **{1: 2}), lambda: '{0.x}'.format(1), lambda: int('x')):
     try:
         broken()
     except Exception as error:
@@ -83,10 +92,16 @@ try:
     raise ExceptionGroup('g', [ValueError()])
 except* ValueError as error:
     seen.append(error)
+marked = ValueError('x')
+marked.note = marked.args = (1,)
+seen.append(marked)
 lock = asyncio.Lock()
 task = asyncio.create_task(coroutine())
+task.add_done_callback(seen.append)
 waiting = asyncio.gather(coroutine(), coroutine())
 shielded = asyncio.shield(task)
+waiting.add_done_callback(seen.append)
+shielded.add_done_callback(seen.append)
 async with asyncio.timeout(5) as limit, asyncio.TaskGroup() as group:
     member = group.create_task(coroutine())
 await task, waiting
@@ -108,6 +123,12 @@ seen += [
     functools.partial(function, 1), functools.lru_cache(function), functools.lru_cache(function).cache_info(),
     functools.cmp_to_key(function), itertools.count(), itertools.tee([1]), itertools.groupby([1]),
     json.JSONDecoder(), dataclasses.field(default=1), dataclasses.fields(Data), dataclasses.MISSING,
+    Generic[int](), Protocol, Mode.READ, enum.Flag('Made', 'A B').B, enum.member(1),
+    typing.Union[int, str], typing.Optional[int], typing.Literal['a'], typing.NewType('N', int), typing.SupportsInt,
+    typing.get_args(typing.Callable[[int], typing.List[int]]), typing.DefaultDict(list), task.add_done_callback,
+    *(typing.get_origin(kind) for kind in (typing.List[int], typing.Type[int], typing.Pattern, typing.ContextManager,
+      typing.Union[int, str], int | str, list[int], typing.Deque, typing.Callable)),
+    decimal.Context(prec=3).copy(), functools.partial(function, b=1).keywords, collections.OrderedDict(a=1).keys(),
     enum.auto(), typing.Any, typing.List[int], typing.TypeVar('T'), property(function), slice(1), range(1),
     map(function, [1]), zip([1]), enumerate([1]), reversed([1]), filter(None, [1]), iter([1]), {}.items(),
     {}.keys(), {}.values(), list[int], int | str, staticmethod(function), classmethod(function), object(),
@@ -270,6 +291,15 @@ def test_nothing_harmful_can_be_reached(script_scope: dict[str, Any]) -> None:
             pending.append((f"{path}.{name}", found))
     assert len(kept) > 1500
     assert reads > 50_000
+
+
+def test_the_real_attribute_is_not_readable_where_there_is_one_of_ours(
+    script_scope: dict[str, Any],
+) -> None:
+    assert script_scope
+    assert {"partial", "Task", "Future"} <= {kind.__name__ for kind in SUBSTITUTES}
+    for kind, names in SUBSTITUTES.items():
+        assert not names.keys() & READABLE.get(kind, frozenset()), kind
 
 
 def test_the_walk_notices_harm() -> None:

@@ -186,6 +186,33 @@ def test_requests(steps: "Steps", url: str, call: str, told: dict[str, str], awa
     assert {name: echo[name] for name in told} == told
 
 
+TWO_FACED = """\
+import enum
+said = []
+class Word(str, enum.Enum):
+    GET = 'GET'
+    NAME = 'x-name'
+    VALUE = 'value'
+    def upper(self):
+        return self
+    lower = upper
+    def __str__(self):
+        said.append(self.name)
+        return self if len(said) < 4 else 'SET key value\\r\\nGET'
+    def encode(self, *args):
+        return b'raw'
+r = {call}callout(url=params['url'], method=Word.GET, body=Word.VALUE, headers={{Word.NAME: Word.VALUE}})
+params['r'] = [r.code, r.json(), len(said)]
+"""
+
+
+@pytest.mark.parametrize("call", ["", "await "])
+def test_a_request_says_what_was_checked(steps: "Steps", url: str, call: str) -> None:
+    """Whatever a class of the script's would have it say later."""
+    code, echo, said = run(steps, TWO_FACED.format(call=call), url)["r"]
+    assert (code, echo["method"], echo["body"], said) == (200, "GET", "value", 3)
+
+
 def test_a_response(steps: "Steps", url: str) -> None:
     script = """
 r = callout(url=params['url'])
@@ -262,7 +289,11 @@ params['json'] = r.json()['method']
         ("callout(url=params['url'], body={1, 2})", "can't be sent as JSON"),
         ("callout(url=params['url'], timeout=0)", "`timeout` is a number of seconds"),
         ("callout(url=params['url'], headers={'a': 'b\\r\\nc: d'})", "Invalid header"),
-        ("callout(url=params['url'], method='GET /x HTTP/1.1\\r\\n')", "method can't contain"),
+        ("callout(url=params['url'], method='GET /x HTTP/1.1\\r\\n')", "is no HTTP method"),
+        ("callout(url=params['url'], method='GET /x')", "is no HTTP method"),
+        ("callout(url=params['url'], method='')", "is no HTTP method"),
+        ("callout(url=params['url'], headers={'a b': 'c'})", "'a b' is no name of a header"),
+        ("callout(url=params['url'], timeout=10 ** 400)", "`timeout` is a number of seconds"),
         ("callout(url=params['closed'])", "refused"),
         ("callout(url=params['url'] + '/slow', timeout=0.1)", "no answer within 0.1 s"),
         ("callout(url=params['url'] + '/drip', timeout=0.3)", "no answer within 0.3 s"),

@@ -116,6 +116,28 @@ def test_evaluations_do_not_see_each_other(evaluator: "Child") -> None:
     assert evaluate(evaluator, "import json\nreturn hasattr(json, 'x')")["value"] is False
 
 
+LOUD = """\
+def g():
+    try:
+        yield
+    finally:
+        raise ValueError('FORGED')
+for _ in range(3):
+    x = g()
+    next(x)
+    del x
+return True
+"""
+
+
+def test_nothing_is_said_beside_the_answer(
+    start_child: "Callable[[str], Child]", capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(start_child("evaluate"), LOUD)["value"] is True
+    told = capfd.readouterr()
+    assert (told.out, told.err) == ("", "")
+
+
 def test_many_at_once_in_any_order(evaluator: "Child") -> None:
     """More than may run at once, the slow ones first."""
     for number in range(20):

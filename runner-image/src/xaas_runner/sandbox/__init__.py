@@ -10,6 +10,7 @@ files, processes or credentials. The boundary is the process or the pod that the
 
 from xaas_runner.sandbox.errors import describe_error
 from xaas_runner.sandbox.execution import run, run_async, scope
+from xaas_runner.sandbox.formatting import exact
 from xaas_runner.sandbox.program import PolicyError, Program, compile_condition, compile_script
 from xaas_runner.sandbox.tables import Handle, expose, keywords_are_data
 
@@ -20,6 +21,7 @@ __all__ = [
     "compile_condition",
     "compile_script",
     "describe_error",
+    "exact",
     "expose",
     "keywords_are_data",
     "run",

@@ -58,8 +58,8 @@ class AttributeRules:
         name = ast.Constant(node.attr)
         if self.calls(node.value, "super"):
             owner, instance = self.arguments_of_super(node.value)
-            return self.guarded("_inherited_", node, owner, instance, name)  # type: ignore[no-any-return]
-        return self.guarded(guard, node, self.visit(node.value), name)  # type: ignore[no-any-return]
+            return at_name(self.guarded("_inherited_", node, owner, instance, name), node)
+        return at_name(self.guarded(guard, node, self.visit(node.value), name), node)
 
     def visit_name_of(self: Any, node: ast.Attribute) -> ast.AST:
         value: Any = node.value
@@ -103,3 +103,16 @@ class AttributeRules:
             node.target = self.visit(target)
         node.value = self.visit(node.value)
         return node
+
+
+def at_name(node: ast.Call, attribute: ast.Attribute) -> ast.Call:
+    """A call that stands for an attribute, or calls one, at the line of the attribute's name.
+
+    So an error within a chain of methods that has several lines is told where Python tells it.
+    """
+    assert attribute.end_lineno is not None
+    assert attribute.end_col_offset is not None
+    if attribute.end_lineno != attribute.lineno:
+        node.lineno = attribute.end_lineno
+        node.col_offset = max(attribute.end_col_offset - len(attribute.attr.encode()), 0)
+    return node

@@ -28,13 +28,16 @@ _MATH = """
 """
 
 _TYPING = """
-    Annotated Any AnyStr AsyncGenerator AsyncIterable AsyncIterator Awaitable Callable ClassVar
-    Collection Concatenate Container Coroutine DefaultDict Deque Dict Final FrozenSet Generator
-    Generic Hashable Iterable Iterator List Literal LiteralString Mapping MutableMapping
-    MutableSequence MutableSet NamedTuple Never NewType NoReturn NotRequired Optional OrderedDict
-    ParamSpec Protocol Required Self Sequence Set Sized SupportsFloat SupportsInt Text Tuple Type
-    TypeAlias TypeGuard TypeVar TypedDict Union Unpack assert_never cast final no_type_check
-    overload override runtime_checkable TYPE_CHECKING
+    AbstractSet Annotated Any AnyStr AsyncContextManager AsyncGenerator AsyncIterable AsyncIterator
+    Awaitable BinaryIO Callable ChainMap ClassVar Collection Concatenate Container ContextManager
+    Coroutine Counter DefaultDict Deque Dict Final FrozenSet Generator Generic Hashable IO
+    ItemsView Iterable Iterator KeysView List Literal LiteralString Mapping MappingView Match
+    MutableMapping MutableSequence MutableSet NamedTuple Never NewType NoReturn NotRequired
+    Optional OrderedDict ParamSpec Pattern Protocol Required Reversible Self Sequence Set Sized
+    SupportsAbs SupportsBytes SupportsComplex SupportsFloat SupportsIndex SupportsInt SupportsRound
+    TYPE_CHECKING Text TextIO Tuple Type TypeAlias TypeGuard TypeVar TypeVarTuple TypedDict Union
+    Unpack ValuesView assert_never assert_type cast dataclass_transform final get_args get_origin
+    no_type_check overload override reveal_type runtime_checkable
 """
 
 _ABC = """
@@ -87,7 +90,7 @@ _TASK = f"{_FUTURE} cancelling get_name set_name uncancel"
 _DICT = "clear copy fromkeys get items keys pop popitem setdefault update values"
 
 _RE = """
-    A ASCII DOTALL I IGNORECASE M MULTILINE Match NOFLAG Pattern PatternError RegexFlag S U UNICODE
+    A ASCII DOTALL I IGNORECASE L LOCALE M MULTILINE Match NOFLAG Pattern PatternError RegexFlag S U UNICODE
     VERBOSE X compile error escape findall finditer fullmatch match purge search split sub subn
 """
 
@@ -108,7 +111,8 @@ _LISTED: Final = {
         MIN_EMIN MIN_ETINY Overflow ROUND_05UP ROUND_CEILING ROUND_DOWN ROUND_FLOOR ROUND_HALF_DOWN
         ROUND_HALF_EVEN ROUND_HALF_UP ROUND_UP Rounded Subnormal Underflow getcontext
         localcontext""",
-    "enum": "Enum Flag IntEnum IntFlag StrEnum auto unique",
+    "enum": """CONTINUOUS Enum EnumCheck Flag IntEnum IntFlag NAMED_FLAGS StrEnum UNIQUE auto
+        member nonmember unique verify""",
     "fractions": "Fraction",
     "functools": """cache cached_property cmp_to_key lru_cache partial reduce total_ordering
         wraps""",
@@ -182,7 +186,14 @@ TYPES: Final = {
         "tzinfo": "dst fromutc tzname utcoffset",
     },
     "decimal": {
-        "Context": "Emax Emin clamp prec rounding",
+        "Context": """Emax Emin Etiny Etop abs add canonical clamp compare compare_signal
+            compare_total compare_total_mag copy copy_abs copy_decimal copy_negate copy_sign
+            create_decimal create_decimal_from_float divide divide_int divmod exp fma is_canonical
+            is_finite is_infinite is_nan is_normal is_qnan is_signed is_snan is_subnormal is_zero
+            ln log10 logb logical_and logical_invert logical_or logical_xor max max_mag min min_mag
+            minus multiply next_minus next_plus next_toward normalize number_class plus power prec
+            quantize radix remainder remainder_near rotate rounding same_quantum scaleb shift sqrt
+            subtract to_eng_string to_integral_exact to_integral_value to_sci_string""",
         "Decimal": """adjusted as_integer_ratio as_tuple canonical compare compare_signal
             compare_total compare_total_mag conjugate copy_abs copy_negate copy_sign exp fma
             from_float imag is_canonical is_finite is_infinite is_nan is_normal is_qnan is_signed
@@ -200,7 +211,7 @@ TYPES: Final = {
     "functools": {
         "_lru_cache_wrapper": "cache_clear cache_info",
         "_CacheInfo": "count currsize hits index maxsize misses _asdict _fields",
-        "partial": "args func keywords",
+        "partial": "args func",
     },
     "hmac": {"HMAC": "block_size copy digest digest_size hexdigest name update"},
     "ipaddress": {

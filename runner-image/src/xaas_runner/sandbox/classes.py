@@ -2,11 +2,12 @@
 
 Every class statement of a script calls `ClassHook` in the place of a metaclass. It checks the base
 classes, gives the class a metaclass by which guards recognise it, and turns annotated names into
-what `@dataclass` and `NamedTuple` look for. Enums get their own metaclass from `stand_ins.enums`.
+what `@dataclass` and `NamedTuple` look for. Enums get their own metaclass from `stand_ins._enum`,
+protocols theirs from `hints.Protocol`.
 """
 
 import sys
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, Final
 
 from xaas_runner.sandbox.tables import BASES, LOCKED, MARKERS, register_namedtuple
@@ -23,6 +24,24 @@ ENUMS: Final[dict[str, Any]] = {}
 """`type`: the metaclass of scripts' enums, once the module `enum` was imported."""
 
 _MIXINS: Final = (str, int, float, bytes)
+
+
+def _itself(cls: Any, item: Any) -> Any:
+    """`Stack[int]` is `Stack`."""
+    return cls
+
+
+class Special:
+    """A base class that gives a class a metaclass and special attributes, and is gone afterwards.
+
+    `Generic[T]` and the like: types may stand in brackets after such a class.
+    """
+
+    metaclass: type[ScriptType] = ScriptType
+    attributes: Mapping[str, Any] = {"__class_getitem__": classmethod(_itself)}
+
+    def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[Any, ...]:
+        return ()
 
 
 class Marker:
@@ -66,7 +85,12 @@ class ClassHook:
         annotations = _annotations(namespace.pop(FIELDS, ()))
         if annotations:
             namespace["__annotations__"] = annotations
-        return ScriptType(name, bases, namespace)
+        metaclass = ScriptType
+        for base in namespace.get("__orig_bases__", ()):
+            if issubclass(type(base), Special):
+                namespace.update(base.attributes)
+                metaclass = base.metaclass if base.metaclass is not ScriptType else metaclass
+        return metaclass(name, bases, namespace)
 
     def _check(self, name: str, bases: tuple[Any, ...]) -> None:
         enum = ENUMS.get("type")

@@ -21,12 +21,14 @@ from xaas_runner.sandbox.tables import (
     LOCKED,
     MARKERS,
     READABLE,
+    SUBSTITUTES,
     WRITABLE,
     Handle,
     keywords_are_data,
 )
 from xaas_runner.sandbox.vocabulary import (
     DRIVEN,
+    EXCEPTIONS,
     FORBIDDEN_ATTRIBUTES,
     FORMATS,
     METHODS,
@@ -35,6 +37,13 @@ from xaas_runner.sandbox.vocabulary import (
 )
 
 _NOTHING: Final[frozenset[str]] = frozenset()
+_NO_SUBSTITUTES: Final[dict[str, Callable[[Any], Any]]] = {}
+_PLAIN_ERRORS: Final = frozenset(
+    # What makes up a group is told by its type: the interpreter relies on it.
+    kind
+    for kind in EXCEPTIONS.values()
+    if not issubclass(kind, BaseExceptionGroup)
+)
 _DICTS: Final = (dict, OrderedDict, Counter, defaultdict)
 _CACHED: Final = type(functools.cache(len))
 
@@ -81,6 +90,11 @@ class Guard(Handle):
         kind = type(obj)
         if kind is Facade:
             return Facade.member(obj, name)
+        if name == "__name__":
+            return name_of(obj)
+        substitute = SUBSTITUTES.get(kind, _NO_SUBSTITUTES).get(name)
+        if substitute is not None:
+            return substitute(obj)
         if name in FORMATS:
             value = self._format(obj, name)
             if value is not MISSING:
@@ -110,8 +124,10 @@ class Guard(Handle):
             return name in READABLE.get(obj, _NOTHING) or self._opened(obj, name)
         if issubclass(kind, BaseException):
             shown = inheritance.shows(inheritance.mro(kind), name)
-            return shown is True or self._opened(kind, name)
-        return kind in DYNAMIC or self._opened(kind, name)
+            # What no class defines is what the script has set there.
+            own = shown is None and kind in _PLAIN_ERRORS
+            return shown is True or own or self._opened(kind, name)
+        return kind in DYNAMIC or _is_own_function(obj) or self._opened(kind, name)
 
     def _opened(self, cls: Any, name: str) -> bool:
         """Whether the class belongs to an additionally allowed package."""
@@ -214,6 +230,10 @@ class Guard(Handle):
         own = type(kind) in MARKERS or (kind in MARKERS and obj not in LOCKED)
         if own and name[:1] != "_":
             return obj
+        if kind in _PLAIN_ERRORS and _is_free(kind, name):
+            return obj
+        if _is_own_function(obj) and name[:1] != "_":
+            return obj
         shown = name[:80]
         raise AttributeError(f"attribute {shown!r} of {kind.__name__!r} object can't be set")
 
@@ -222,6 +242,17 @@ class Guard(Handle):
         if name in FORMATS or not self._shows(obj, name):
             raise _denied(obj, name)
         return self.attribute(obj, name)
+
+
+def _is_free(kind: Any, name: str) -> bool:
+    """Whether a script may set it at an error of a built-in type: what means nothing there, and `args`."""
+    free = inheritance.definer(inheritance.mro(kind), name) is None and name[:1] != "_"
+    return free or name == "args"
+
+
+def _is_own_function(obj: Any) -> bool:
+    """Whether it is a function that the script wrote: what isn't private there is what the script set."""
+    return type(obj) is types.FunctionType and obj.__code__.co_filename == SCRIPT_FILE
 
 
 def _check_attribute_name(name: Any) -> None:
@@ -270,11 +301,13 @@ _name_of_class: Final = type.__dict__["__name__"].__get__
 
 def name_of(obj: Any) -> str:
     """`obj.__name__` of a class or a function, as a plain text. Calls nothing."""
-    named = obj.__func__ if type(obj) is types.MethodType else obj
+    named = obj
+    while type(named) in (types.MethodType, _CACHED):
+        named = named.__func__ if type(named) is types.MethodType else named.__wrapped__
     kind = type(named)
     if issubclass(kind, type):
         return exact(_name_of_class(named))
-    if kind in (types.FunctionType, types.BuiltinFunctionType):
+    if kind in (types.FunctionType, types.BuiltinFunctionType, types.MethodDescriptorType):
         return exact(kind.__dict__["__name__"].__get__(named))
     raise _denied(obj, "__name__")
 
@@ -291,6 +324,10 @@ def apply(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         if str.startswith(key, "_") and (str.endswith(key, "_") or not _takes_private(function)):
             raise TypeError("keywords that start with '_' are not allowed")
     return function(*args, **kwargs)
+
+
+# Its name in the interpreter's own errors: `**` is given no mapping, or the same name twice.
+apply.__module__, apply.__qualname__ = "builtins", "function"
 
 
 def _takes_private(function: Any) -> bool:

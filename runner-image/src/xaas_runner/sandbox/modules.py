@@ -17,7 +17,9 @@ _TYPES: Final = TYPES | TYPES_ON_REQUEST
 
 _loaded: Final[dict[str, Facade]] = {}
 
-_FOR_C_CODE: Final = frozenset({"_pylong", "_strptime", "time", "traceback", "warnings"})
+_FOR_C_CODE: Final = frozenset(
+    {"_pylong", "_strptime", "time", "traceback", "unicodedata", "warnings"}
+)
 """Modules that functions written in C import through the script's own `__import__`."""
 
 _EMPTY: Final = Facade("nothing", {})
@@ -35,7 +37,7 @@ def load(name: str) -> Facade:
 
 def _members(name: str) -> dict[str, Any]:
     if name == "typing":
-        return STAND_INS[name]()
+        return _stand_ins(name)
     module = _real(name)
     for companion in COMPANIONS.get(name, ()):
         _real(companion)
@@ -52,7 +54,16 @@ def _members(name: str) -> dict[str, Any]:
     if name == "collections":
         ITEM_WRITABLE.update(getattr(module, kind) for kind in _WRITABLE_COLLECTIONS)
     if name in STAND_INS:
-        members.update(STAND_INS[name]())
+        members.update(_stand_ins(name))
+    return members
+
+
+def _stand_ins(name: str) -> dict[str, Any]:
+    """Members of ours, named as the real ones are: the interpreter's errors tell these names."""
+    members = STAND_INS[name]()
+    for label, member in members.items():
+        if type(member) is types.FunctionType:
+            member.__module__, member.__name__, member.__qualname__ = name, label, label
     return members
 
 
@@ -127,7 +138,7 @@ class Importer:
         ) -> Facade:
             if type(name) is not str or level:
                 raise ImportError("relative imports are not allowed")
-            if name in _FOR_C_CODE and name not in MODULES:
+            if name in _FOR_C_CODE and name not in MODULES and name not in self._extra:
                 _real(name)
                 return _EMPTY
             wanted = self.facade(name)

@@ -20,7 +20,8 @@ _LISTED: Final = {
     "binascii": """Error Incomplete a2b_base64 a2b_hex b2a_base64 b2a_hex crc32 crc_hqx hexlify
         unhexlify""",
     "bisect": "bisect bisect_left bisect_right insort insort_left insort_right",
-    "calendar": "isleap leapdays monthcalendar monthrange timegm weekday",
+    "calendar": """FRIDAY MONDAY SATURDAY SUNDAY THURSDAY TUESDAY WEDNESDAY day_abbr day_name
+        isleap leapdays month_abbr month_name monthcalendar monthrange timegm weekday""",
     "cmath": """acos acosh asin asinh atan atanh cos cosh e exp inf infj isclose isfinite isinf
         isnan log log10 nan nanj phase pi polar rect sin sinh sqrt tan tanh tau""",
     "colorsys": "hls_to_rgb hsv_to_rgb rgb_to_hls rgb_to_hsv rgb_to_yiq yiq_to_rgb",

@@ -1,9 +1,10 @@
 """The rules for `match`: a pattern is an attribute access in disguise.
 
-`case object(gi_frame=f)` reads any attribute of anything, past every guard. So class patterns name
-a built-in data type, with at most one positional pattern (which then stands for the whole value),
-and values are literals. Every name that a pattern captures is a plain string in the tree and is
-checked here.
+`case object(gi_frame=f)` reads any attribute of anything, past every guard. So a class pattern that
+looks inside names a built-in data type, with one positional pattern (which then stands for the whole
+value); one that doesn't, `case Point():`, asks what `isinstance` does, of any class that has a plain
+name. Values are literals. Every name that a pattern captures is a plain string in the tree and is checked
+here.
 """
 # ruff: noqa: N802, N815 - the names are those of the syntax tree's nodes
 
@@ -44,9 +45,16 @@ class PatternRules:
 
     def visit_MatchClass(self: Any, node: ast.MatchClass) -> ast.AST:
         name = node.cls.id if isinstance(node.cls, ast.Name) else None
-        if name not in MATCHABLE or node.kwd_attrs or len(node.patterns) > 1:
+        inside = node.patterns or node.kwd_attrs
+        if name is None:
+            self.error(node, "the class of a pattern must be a plain name: give it one first")
+        elif not inside:
+            self.visit(node.cls)
+        elif name not in MATCHABLE or node.kwd_attrs or len(node.patterns) > 1:
             allowed = ", ".join(sorted(MATCHABLE))
-            reason = f"a class pattern must be one of {allowed}, with at most one pattern in it"
+            reason = (
+                f"a class pattern with something in it must be one of {allowed}, with one pattern"
+            )
             self.error(node, reason)
         else:
             self.classes.setdefault(name, node.lineno)

@@ -20,7 +20,7 @@ from typing import Any
 
 from RestrictedPython.transformer import RestrictingNodeTransformer, copy_locations
 
-from xaas_runner.sandbox.attributes import AttributeRules
+from xaas_runner.sandbox.attributes import AttributeRules, at_name
 from xaas_runner.sandbox.imports import ImportRules
 from xaas_runner.sandbox.on_request import opened
 from xaas_runner.sandbox.patterns import PatternRules
@@ -184,6 +184,8 @@ class Policy(  # type: ignore[misc]
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         """`**` could carry private keywords to a function of ours: it is checked when called."""
+        if isinstance(node.func, ast.Attribute):
+            at_name(node, node.func)
         node.func = self.visit_called(node.func)  # type: ignore[assignment]
         node.args = [self.visit(argument) for argument in node.args]
         node.keywords = [self.visit(keyword) for keyword in node.keywords]

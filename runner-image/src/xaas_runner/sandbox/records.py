@@ -5,11 +5,13 @@ methods to a class, which must not be one that others share.
 """
 
 import dataclasses
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
 from xaas_runner.sandbox.classes import is_script_class
+from xaas_runner.sandbox.tables import BASES
 
 
 def own_class(cls: Any, what: str) -> Any:
@@ -33,10 +35,14 @@ def _inner(value: Any, convert: Callable[[Any], Any]) -> Any:
     kind = type(value)
     if _is_record(value):
         return convert(value)
-    if kind in (list, tuple, set, frozenset):
+    if kind in (list, tuple):
         return kind(_inner(item, convert) for item in value)
-    if kind is dict:
-        return {_inner(k, convert): _inner(v, convert) for k, v in value.items()}
+    if kind in (dict, OrderedDict, defaultdict):
+        made: Any = defaultdict(value.default_factory) if kind is defaultdict else kind()
+        made.update((_inner(k, convert), _inner(v, convert)) for k, v in value.items())
+        return made
+    if issubclass(kind, tuple) and (kind in BASES or is_script_class(kind)):
+        return kind(*[_inner(item, convert) for item in value])  # a named tuple of the script
     return deepcopy(value)
 
 

@@ -61,7 +61,9 @@ def binds(function: ast.AST, name: str) -> bool:
 def _bound_names(function: ast.AST) -> Iterator[str]:
     arguments = getattr(function, "args", None)
     if isinstance(arguments, ast.arguments):
-        yield from (node.arg for node in ast.walk(arguments) if isinstance(node, ast.arg))
+        # Not what is in their default values: a lambda there has parameters of its own.
+        every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+        yield from (each.arg for each in (*every, arguments.vararg, arguments.kwarg) if each)
     body = getattr(function, "body", None)
     pending: list[ast.AST] = list(body) if isinstance(body, list) else []
     outer: set[str] = set()
@@ -80,6 +82,8 @@ def _bound_names(function: ast.AST) -> Iterator[str]:
             found.append(node.rest)
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             found.append(node.name)
-        if not isinstance(node, _NESTED):
+        if isinstance(node, ast.comprehension):
+            pending += [node.iter, *node.ifs]  # its target is the comprehension's own
+        elif not isinstance(node, _NESTED):
             pending.extend(ast.iter_child_nodes(node))
     yield from (name for name in found if name not in outer)

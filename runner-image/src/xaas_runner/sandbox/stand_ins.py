@@ -21,7 +21,7 @@ from xaas_runner.sandbox.tables import (
     BASES,
     LOCKED,
     MARKERS,
-    READABLE,
+    SUBSTITUTES,
     keywords_are_data,
     register,
     register_namedtuple,
@@ -32,10 +32,13 @@ _Members = dict[str, Any]
 
 
 def _functools() -> _Members:
+    from functools import partial
     from functools import total_ordering as complete
 
-    def wraps(wrapped: Callable[..., Any]) -> Callable[[Any], Any]:
+    def wraps(wrapped: Callable[..., Any], *, updated: Any = ()) -> Callable[[Any], Any]:
         """Copies name and documentation only: the real one copies any attribute that it is told."""
+        if tuple(updated):
+            raise TypeError("wraps updates no attributes here")
 
         def decorate(wrapper: Any) -> Any:
             if type(wrapper) is types.FunctionType and type(wrapped) is types.FunctionType:
@@ -51,6 +54,8 @@ def _functools() -> _Members:
             raise TypeError("total_ordering needs a class that the script defines")
         return complete(cls)
 
+    # A copy, because what is put there would be passed on without a check of the keywords' names.
+    SUBSTITUTES[partial] = {"keywords": lambda made: dict(made.keywords)}
     return {"wraps": wraps, "total_ordering": total_ordering}
 
 
@@ -125,17 +130,18 @@ def _without_members(metaclass: Any, name: str, base: Any) -> Any:
 
 def _new_enum(cls: Any, name: Any, names: Any, start: Any) -> Any:
     """`Enum("Name", "A B")` by way of a class body, where special names can't be smuggled in."""
-    pairs: list[tuple[Any, Any]] = []
     members = names.replace(",", " ").split() if type(names) is str else list(names)
-    for index, member in enumerate(members):
-        if type(names) is dict:
-            pairs.append((member, names[member]))
-        elif type(member) is str:
-            pairs.append(
-                (member, start + index if cls._member_type_ is not str else member.lower())
-            )
-        else:
-            pairs.append(tuple(member))
+    pairs: list[tuple[Any, Any]]
+    if type(names) is dict:
+        pairs = list(names.items())
+    elif members and type(members[0]) is str:
+        values: list[Any] = []
+        for member in members:
+            # What `auto()` gives in an enum of this kind: a Flag's bits, a StrEnum's text.
+            values.append(cls._generate_next_value_(member, start, len(values), values[:]))
+        pairs = list(zip(members, values, strict=True))
+    else:
+        pairs = [tuple(member) for member in members]
     if type(name) is not str or any(type(key) is not str or key[:1] == "_" for key, _ in pairs):
         raise TypeError("names of an enum must be strings that don't start with '_'")
     hook = ClassHook(frozenset())
@@ -146,54 +152,14 @@ def _new_enum(cls: Any, name: Any, names: Any, start: Any) -> Any:
     return hook(name, (cls,), namespace)
 
 
-class _Inert:
-    """A name for annotations. They are never evaluated, so it has nothing to say."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __getitem__(self, item: Any) -> "_Inert":
-        return self
-
-    def __or__(self, other: Any) -> "_Inert":
-        return self
-
-    __ror__ = __or__
-
-    def __call__(self, *args: Any, **kwargs: Any) -> "_Inert":
-        return self
-
-    def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[Any, ...]:
-        return ()
-
-    def __repr__(self) -> str:
-        return self._name
-
-
-class _NewType(_Inert):
-    """`NewType("Name", int)` gives a function that returns its argument."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return lambda value: value
-
-
-def _same(value: Any) -> Any:
-    return value
-
-
 def _typing() -> _Members:
-    """Nothing of the real module: annotations are dropped, and it evaluates strings."""
-    from xaas_runner.sandbox.catalogue import MODULES
+    from xaas_runner.sandbox.hints import members
 
-    members: _Members = {name: _Inert(name) for name in MODULES["typing"]}
-    for name in ("final", "no_type_check", "overload", "override", "runtime_checkable"):
-        members[name] = _same
-    members["cast"] = lambda kind, value: value
-    members["NewType"] = _NewType("NewType")
-    members["NamedTuple"] = Marker("NamedTuple", make_namedtuple)
-    members["TypedDict"] = Marker("TypedDict", make_typeddict)
-    members["TYPE_CHECKING"] = False
-    return members
+    bases = {
+        "NamedTuple": Marker("NamedTuple", make_namedtuple),
+        "TypedDict": Marker("TypedDict", make_typeddict),
+    }
+    return members() | bases
 
 
 def _json() -> _Members:
@@ -214,6 +180,26 @@ def _hashlib() -> _Members:
     available = frozenset(hashlib.algorithms_available)
     guaranteed = frozenset(hashlib.algorithms_guaranteed)
     return {"algorithms_available": available, "algorithms_guaranteed": guaranteed}
+
+
+def _re() -> _Members:
+    """Without `re.DEBUG`, which is a number if not a name: it prints what it compiles."""
+    import re
+
+    def quiet(function: Callable[..., Any], place: int) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if "flags" in kwargs:
+                kwargs["flags"] = int.__and__(kwargs["flags"], ~re.DEBUG.value)
+            if len(args) > place:
+                flags = int.__and__(args[place], ~re.DEBUG.value)
+                args = (*args[:place], flags, *args[place + 1 :])
+            return function(*args, **kwargs)
+
+        return call
+
+    flags = {"compile": 1, "split": 3, "sub": 4, "subn": 4}
+    flags |= dict.fromkeys(("findall", "finditer", "fullmatch", "match", "search"), 2)
+    return {name: quiet(getattr(re, name), place) for name, place in flags.items()}
 
 
 def _statistics() -> _Members:
@@ -317,9 +303,9 @@ STAND_INS: Final[dict[str, Callable[[], _Members]]] = {
     "functools": _functools,
     "hashlib": _hashlib,
     "json": _json,
+    "re": _re,
     "shlex": _shlex,
     "statistics": _statistics,
     "string": _string,
     "typing": _typing,
 }
-READABLE[_Inert] = READABLE[_NewType] = frozenset()

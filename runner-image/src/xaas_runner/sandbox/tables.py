@@ -6,6 +6,7 @@ recognised by their metaclass, which a script can't choose.
 """
 
 import types
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Self, TypeVar
 
@@ -51,11 +52,14 @@ _BUILT_IN: Final[dict[type, str]] = {
     tuple: _SEQUENCE,
     type({}.keys()): "isdisjoint",
     type({}.items()): "isdisjoint",
+    type(OrderedDict().keys()): "isdisjoint",
+    type(OrderedDict().items()): "isdisjoint",
     types.GeneratorType: "close send throw",
     types.MappingProxyType: "copy get items keys values",
     BaseException: "add_note args",
     ExceptionGroup: "add_note args derive exceptions message split subgroup",
     BaseExceptionGroup: "add_note args exceptions message",
+    ImportError: "add_note args msg name",
     OSError: "add_note args errno filename strerror",
     StopIteration: "add_note args value",
     SyntaxError: "add_note args lineno msg offset text",
@@ -70,6 +74,12 @@ READABLE: Final[dict[Any, frozenset[str]]] = {
 
 WRITABLE: Final[dict[Any, frozenset[str]]] = {}
 """Attributes that may be set on an instance of the class."""
+
+SUBSTITUTES: Final[dict[Any, dict[str, Callable[[Any], Any]]]] = {}
+"""Attributes that scripts get in a version of ours, because the real one gives too much.
+
+By class and name: what makes it of the instance. None of them may be in READABLE.
+"""
 
 DYNAMIC: Final[set[Any]] = set()
 """Classes that answer for every name without a leading underscore themselves."""

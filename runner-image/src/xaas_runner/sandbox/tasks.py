@@ -6,7 +6,7 @@ loop would call its `run` with its own functions.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 
@@ -41,8 +41,8 @@ def gather(*awaitables: Any, return_exceptions: bool = False) -> Any:
     return asyncio.gather(*awaitables, return_exceptions=bool(return_exceptions))
 
 
-async def wait_for(awaitable: Any, timeout: Any) -> Any:  # noqa: ASYNC109 - as the real one
-    return await asyncio.wait_for(awaitable, _delay(timeout))
+async def wait_for(fut: Any, timeout: Any) -> Any:  # noqa: ASYNC109 - as the real one
+    return await asyncio.wait_for(fut, _delay(timeout))
 
 
 class Timeout(asyncio.Timeout):  # type: ignore[misc]  # final, but for type checkers only
@@ -58,16 +58,16 @@ def timeout(delay: Any) -> Timeout:
 
 
 async def wait(
-    tasks: Iterable[Any],
+    fs: Iterable[Any],
     *,
     timeout: Any = None,  # noqa: ASYNC109 - as the real one
     return_when: str = asyncio.ALL_COMPLETED,
 ) -> Any:
-    return await asyncio.wait(list(tasks), timeout=_delay(timeout), return_when=return_when)
+    return await asyncio.wait(list(fs), timeout=_delay(timeout), return_when=return_when)
 
 
-def as_completed(awaitables: Iterable[Any], *, timeout: Any = None) -> Any:
-    return asyncio.as_completed(list(awaitables), timeout=_delay(timeout))
+def as_completed(fs: Iterable[Any], *, timeout: Any = None) -> Any:
+    return asyncio.as_completed(list(fs), timeout=_delay(timeout))
 
 
 class TaskGroup(asyncio.TaskGroup):
@@ -79,10 +79,29 @@ class TaskGroup(asyncio.TaskGroup):
         return super().create_task(_coroutine(coro), name=_name(name))
 
 
+def _add_done_callback(future: Any) -> Callable[[Any], None]:
+    """`add_done_callback` of a task or a future, without `context`.
+
+    There is no `remove_done_callback`: it would compare the script's function with the loop's own.
+    """
+
+    def add_done_callback(fn: Any, /, *, context: Any = None) -> None:
+        if context is not None:
+            raise TypeError("add_done_callback takes no context here")
+        if not callable(fn):
+            raise TypeError(f"a function is required, not {type(fn).__name__!r}")
+        future.add_done_callback(fn)
+
+    return add_done_callback
+
+
 def members() -> dict[str, Any]:
     """The members that stand in for those of `asyncio`."""
-    from xaas_runner.sandbox.tables import register
+    from xaas_runner.sandbox.tables import SUBSTITUTES, register
 
+    gathering = asyncio.tasks._GatheringFuture  # type: ignore[attr-defined]  # noqa: SLF001
+    for kind in (asyncio.Task, asyncio.Future, gathering):
+        SUBSTITUTES[kind] = {"add_done_callback": _add_done_callback}
     register(TaskGroup, "create_task")
     register(Timeout, "expired reschedule when")
     ours = (sleep, create_task, gather, wait_for, timeout, wait, as_completed, TaskGroup)
