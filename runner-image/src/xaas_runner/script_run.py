@@ -1,7 +1,9 @@
 """One execution of a script: compiled, run with or without an event loop, and what it left."""
 
+import gc
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TextIO
 
 from xaas_runner import sandbox
@@ -25,6 +27,8 @@ class ScriptRun:
         self._program: sandbox.Program | None = None
         self._scope: dict[str, Any] = objects
         self.raised: BaseException | None = None
+        self.error: ErrorInfo | None = None
+        self.left: dict[str, Any] = {}  # its params, made plain
 
     def go(self, stopper: Stopper) -> None:
         """Compile and run the script. Raises what it raises."""
@@ -39,6 +43,8 @@ class ScriptRun:
             else:
                 sandbox.run(program, self._scope)
         finally:
+            # Garbage that is found later stays: a generator's `finally` is code of the script's.
+            gc.disable()
             callouts.join(lambda text: self._log.record("WARNING", text))
 
     def _go_async(self, program: sandbox.Program, stopper: Stopper) -> None:
@@ -65,21 +71,27 @@ class ScriptRun:
         """Return the script's `params`: whatever is bound to the name now."""
         return self._scope.get("params")
 
-    def error(self) -> ErrorInfo:
-        """Return the error that the script ended with, and let go of its frames."""
-        error, self.raised = self.raised, None
-        assert error is not None
-        info = self._describe(error)
+    def fail(self, error: BaseException, hide: Callable[[str], str]) -> None:
+        """Note the error that the script ended with, without its text, and let go of its frames: the
+        `finally` of a generator that was left there runs now."""
+        self.raised = error
+        self.error = self._describe(error, hide, asked=False)
         error.__traceback__ = None
-        if isinstance(error, MemoryError) and not info["message"]:
-            info["message"] = "the step used up its memory limit"
-        return info
 
-    def _describe(self, error: BaseException) -> ErrorInfo:
+    def full_error(self, hide: Callable[[str], str]) -> ErrorInfo:
+        """Return the error with its text, which is code of the script's."""
+        assert self.raised is not None
+        assert self.error is not None
+        message = self._describe(self.raised, hide, asked=True)["message"]
+        if isinstance(self.raised, MemoryError) and not message:
+            message = "the step used up its memory limit"
+        return {**self.error, "message": message}
+
+    def _describe(self, error: BaseException, hide: Callable[[str], str], asked: bool) -> ErrorInfo:
         if isinstance(error, sandbox.PolicyError) and self._program is None:
             return {"type": "PolicyError", "message": error.reason, "line": error.line}
         if self._program is not None:
-            return sandbox.describe_error(error, self._program)
+            return sandbox.describe_error(error, self._program, hide=hide, asked=asked)
         return {"type": type(error).__name__, "message": "the script can't be compiled"}
 
 
@@ -90,14 +102,31 @@ def _loop_message(context: Mapping[str, Any]) -> str:
 
 
 def named(error: BaseException) -> str:
+    """Return an error's type and text, without raising."""
     try:
         return f"{type(error).__name__}: {error}"
-    except Exception:  # noqa: BLE001 - the error's own text is the script's code
+    except BaseException:  # noqa: BLE001 - the error's own text is the script's code
         return type(error).__name__
 
 
+def close_output(log: StepLog) -> None:
+    """From now on only the log can write to the log.
+
+    There is more that writes to 1 and 2 than can be known: what a script can make a library print, or
+    Python complain about where a hook of ours fails.
+    """
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    for output in (1, 2):
+        os.dup2(nothing, output)
+    os.close(nothing)
+    # Of a defect of ours there shall be a trace.
+    sys.excepthook = lambda kind, error, _: log.record(
+        "ERROR", f"the runner failed: {named(error)}"
+    )
+
+
 def redirect_messages(log: StepLog) -> None:
-    """Whatever Python itself would write to stderr may quote the script: it goes by the log."""
+    """What Python itself would write to stderr may quote the script: it goes by the log."""
     import threading
     import warnings
 
@@ -109,7 +138,8 @@ def redirect_messages(log: StepLog) -> None:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        log.record("WARNING", f"{category.__name__}: {message}")
+        told = named(message) if isinstance(message, Warning) else f"{category.__name__}: {message}"
+        log.record("WARNING", told)
 
     def unraisable(event: "sys.UnraisableHookArgs") -> None:
         if event.exc_value is not None:

@@ -7,7 +7,8 @@
 
 The report is built after the script has ended, from values only, by this module alone: neither an
 exit code nor anything the script prints has a say in it. A script that was stopped from outside
-reports no changes; one that raised reports those it had made.
+reports no changes; one that raised reports those it had made, even if its error's text, which is code
+of the script's too, doesn't end in time.
 
 It runs in a process that is prepared already: forked by `warm`, or a container's (`container`). What it
 says to the gateway is in `step_calls`. Its exit code is a hint only: 0 when the outcome was recorded or
@@ -35,10 +36,11 @@ from xaas_runner.contract import (
     Outcome,
     weight,
 )
+from xaas_runner.delta import bundled, changes
 from xaas_runner.gateway_client import Refused
-from xaas_runner.params import NotJson, bundled, changes, plain, to_text
+from xaas_runner.params import NotJson, plain, to_text
 from xaas_runner.script_objects import Error, Logger, ScriptContext, Secrets
-from xaas_runner.script_run import ScriptRun, named, redirect_messages
+from xaas_runner.script_run import ScriptRun, close_output, named, redirect_messages
 from xaas_runner.step_calls import LEFT, RUNNER_ERROR, Order, StepCalls
 from xaas_runner.step_log import Mask, StepLog
 from xaas_runner.stopping import MESSAGES, Cause, Left, Stopped
@@ -73,7 +75,8 @@ class Step:
         self._calls = calls
         self._stopper = calls.stopper
         self._mask = Mask(order.secrets.values())
-        self._log = StepLog(self._mask)
+        # Of its own: 1 and 2 are closed to the script.
+        self._log = StepLog(self._mask, os.dup(1))
         calls.gateway.on_trouble = lambda text: self._log.record("WARNING", text)
         redirect_messages(self._log)
 
@@ -89,7 +92,8 @@ class Step:
             finish = self._execute(begun)
         except Exception as defect:  # noqa: BLE001 - ours; a step that began is never lost by it
             self._stopper.end()
-            finish = self._calls.failed({"type": RUNNER_ERROR, "message": named(defect)})
+            error: ErrorInfo = {"type": RUNNER_ERROR, "message": named(defect)}
+            finish = self._calls.failed(self._clean(error))
         code = self._deliver(finish)
         if self._calls.was_idle:
             time.sleep(LINGER_S)
@@ -101,20 +105,42 @@ class Step:
         # As text: the script edits the object itself.
         before = json.dumps(begun["params"])
         run = ScriptRun(self._log, begun, self._objects(begun))
-        try:
-            try:
-                self._stopper.begin(self._budget_s(begun), self._cut_off)
-                run.go(self._stopper)
-            except BaseException as error:  # noqa: BLE001 - whatever it raises, it has failed
-                run.raised = error
-            cause = self._stopper.end()
-        except Stopped:
-            cause = self._stopper.end()
+        close_output(self._log)
+        trouble, cause = self._stopper.oversee(
+            lambda: self._play(run), self._budget_s(begun), self._cut_off
+        )
         elapsed_ms = self._calls.elapsed_ms()
         lockdown.release_headroom()
         if cause is not None:
             return self._stopped(cause, elapsed_ms)
-        return self._ended(before, run, elapsed_ms)
+        finish = self._calls.failed(None, elapsed_ms)
+        unfit = None if trouble is None else self._unfit(trouble)
+        if unfit is None:
+            try:
+                finish["delta"] = self._delta(before, run.left)
+            except (NotJson, MemoryError) as error:
+                unfit = self._unfit(error)
+        if run.error is not None:
+            self._describe(run, unfit, finish, self._budget_s(begun))
+        elif unfit is not None:
+            finish["error"] = self._clean(_params_error(unfit, None))
+        else:
+            finish["outcome"] = Outcome.SUCCEEDED.value
+        return finish
+
+    def _play(self, run: ScriptRun) -> None:
+        """Run the script and make plain what it left: its own code may have a part in both."""
+        raised = None
+        try:
+            run.go(self._stopper)
+        except Stopped:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it raises, it has failed
+            raised = error
+        lockdown.release_headroom()
+        if raised is not None:
+            run.fail(raised, self._mask.hide)
+        run.left = plain(run.params())
 
     def _budget_s(self, begun: BeginAnswer) -> float | None:
         """Seconds that the script may take, counted from begin's answer; None: any."""
@@ -135,23 +161,34 @@ class Step:
 
     # --- after the script ---
 
-    def _ended(self, before: str, run: ScriptRun, elapsed_ms: int) -> FinishCall:
-        error = self._clean(run.error()) if run.raised is not None else None
-        try:
-            delta = self._delta(before, run.params())
-        except (NotJson, MemoryError) as trouble:
-            delta = []
-            text = str(trouble) or "params are too large for the step's memory limit"
-            error = self._clean(_params_error(text, error))
-        finish = self._calls.failed(error, elapsed_ms)
-        finish["delta"] = delta
-        if error is None:
-            finish["outcome"] = Outcome.SUCCEEDED.value
-        return finish
+    def _describe(
+        self, run: ScriptRun, unfit: str | None, finish: FinishCall, budget_s: float | None
+    ) -> None:
+        """Put the error that the script raised into `finish`, which is complete before its text is
+        asked for: if that doesn't come in time, it is done without."""
 
-    def _delta(self, before: str, params: Any) -> list[DeltaOp | Bundle]:
+        def put(error: ErrorInfo) -> None:
+            clean = self._clean(error)
+            finish["error"] = clean if unfit is None else self._clean(_params_error(unfit, clean))
+
+        def cut_off(cause: Cause) -> None:
+            os._exit(self._deliver(finish, apart=True))
+
+        assert run.error is not None
+        put(run.error)
+        self._stopper.oversee(lambda: put(run.full_error(self._mask.hide)), budget_s, cut_off)
+
+    def _unfit(self, trouble: BaseException) -> str:
+        """Why params can't be recorded."""
+        if isinstance(trouble, NotJson):
+            return trouble.told(self._mask.hide)
+        if isinstance(trouble, MemoryError):
+            return "params are too large for the step's memory limit"
+        return f"params can't be read: {type(trouble).__name__}"
+
+    def _delta(self, before: str, new: dict[str, Any]) -> list[DeltaOp | Bundle]:
         """Return what changed. Raises NotJson for params that can't be recorded."""
-        old, new = json.loads(before), plain(params)
+        old = json.loads(before)
         size = total = 0
         for op in changes(old, new):
             if self._order.secrets and op["op"] == "set":
@@ -196,7 +233,7 @@ class Step:
         """Return the error without secrets, without text that isn't Unicode, and not too long."""
 
         def text(value: object, most: int = _MAX_ERROR_CHARACTERS) -> str:
-            shown = self._mask.hide(str(value)[: 2 * most])
+            shown = self._mask.hide(str(value))
             shown = shown if len(shown) <= most else shown[:most] + "…"
             return shown.encode("utf-8", "backslashreplace").decode()
 

@@ -1,12 +1,15 @@
-"""The log of one step: one record a line, on file descriptor 1.
+"""The log of one step: one record a line, on a file descriptor of its own.
 
 `logger` writes `2026-01-02T03:04:05.678Z INFO message`; line breaks and control characters inside
 a message are written as escapes, so a message is one line whatever it holds. `print` writes its
 text as it is, line by line; a printed line that would read as a record of the runner's gets a
 blank before it. So nothing that a script writes can pass for a record it didn't make.
 
-Secrets are masked before anything is written; at most MAX_LOG_BYTES are written per step, then a
-closing line says so. A log that can't be written (disk full, reader gone) never fails a step.
+Secrets are masked before anything is cut or written, for no mask finds half of one. What is printed is
+masked as one stream: what may go on to be a secret is held back until that is clear.
+
+At most MAX_LOG_BYTES are written per step, then a closing line says so. A log that can't be written
+(disk full, reader gone) never fails a step.
 """
 
 import json
@@ -53,11 +56,31 @@ class Mask:
         self._telling = [re.compile(_telling(form)) for form in self._forms]
 
     def hide(self, text: str) -> str:
-        """Return the text with every secret replaced by MASK."""
+        """Return the text with every secret replaced by MASK. Of a whole text: cut it afterwards."""
         for form in self._forms:
             if form in text:
                 text = text.replace(form, MASK)
         return text
+
+    def settled(self, text: str) -> int:
+        """How much of a text can be masked while more of it is to come: the rest may begin a secret."""
+        end, last = len(text), text[-1]
+        for form in self._forms:
+            # Only where the form has the text's last character: mostly nowhere, as that ends a line.
+            most = min(len(form) - 1, len(text))
+            while (most := form.rfind(last, 0, most)) >= 0:
+                if text.endswith(form[: most + 1]):
+                    end = min(end, len(text) - most - 1)
+                    break
+        # A secret may end as one begins (`-----`): the cut is to go through none.
+        found = end < len(text)
+        while found:
+            found = False
+            for form in self._forms:
+                start = text.find(form, max(0, end - len(form) + 1), end + len(form) - 1)
+                if start >= 0:
+                    end, found = start, True
+        return end
 
     def finds(self, text: str) -> bool:
         """Whether the text holds a secret that isn't there by accident."""
@@ -94,17 +117,18 @@ def _telling(form: str) -> str:
 class StepLog:
     """Writes records and printed text to `fd`."""
 
-    def __init__(self, mask: Mask, fd: int = 1) -> None:
+    def __init__(self, mask: Mask, fd: int) -> None:
         self._mask = mask
         self._fd = fd
         self._left = MAX_LOG_BYTES
-        self._line = ""
+        self._held = ""  # printed, but not written yet
 
     def record(self, level: str, message: str) -> None:
         """Write one record. `level` is a word of ours."""
         self._end_line()
-        # Masked before it is cut: half a secret must not remain at the end.
-        hidden = self._mask.hide(message[: 2 * MAX_MESSAGE_CHARACTERS])
+        if self._left <= 0:
+            return
+        hidden = self._mask.hide(message)
         text = _IN_RECORD.sub(_escape, hidden[:MAX_MESSAGE_CHARACTERS])
         if len(message) > MAX_MESSAGE_CHARACTERS:
             text += f" … ({len(message)} characters in all)"
@@ -114,22 +138,26 @@ class StepLog:
         """Write what a script prints. A line is written when it is complete."""
         if self._left <= 0:
             return
-        self._line += text[: self._left + 1]
-        if "\n" in self._line:
-            lines = self._mask.hide(self._line).split("\n")
-            self._line = lines.pop()
-            self._write("".join(_printed(line) for line in lines))
-        if len(self._line) > MAX_MESSAGE_CHARACTERS:
-            self._end_line()
+        self._held += text
+        if "\n" not in self._held and len(self._held) <= MAX_MESSAGE_CHARACTERS:
+            return
+        settled = self._mask.settled(self._held)
+        *lines, rest = self._mask.hide(self._held[:settled]).split("\n")
+        if len(rest) > MAX_MESSAGE_CHARACTERS:
+            lines.append(rest)
+            rest = ""
+        self._held = rest + self._held[settled:]
+        self._write("".join(_printed(line) for line in lines))
 
     def close(self) -> None:
         """Write what was printed without an end of line."""
         self._end_line()
 
     def _end_line(self) -> None:
-        if self._line:
-            line, self._line = self._line, ""
-            self._write(_printed(self._mask.hide(line)))
+        if self._held:
+            held, self._held = self._held, ""
+            lines = self._mask.hide(held).removesuffix("\n").split("\n")
+            self._write("".join(_printed(line) for line in lines))
 
     def _write(self, text: str) -> None:
         if self._left <= 0:

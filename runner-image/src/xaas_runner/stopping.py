@@ -9,6 +9,9 @@ that one is killed from outside.
 
 A script that has been asked counts as stopped however it ends then. One that has ended before is
 left alone: its result is delivered.
+
+Code of the script's runs under `Stopper.oversee` only. Outside of it nothing is let go that it has
+made, as that may run a generator's `finally`: see `_kept`.
 """
 
 import signal
@@ -19,6 +22,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     import asyncio
+
+_kept: Final[list[object]] = []
+"""What oversight was about, and errors with their frames: until the process ends (by `os._exit`)."""
 
 RESPITE_S: Final = 1.0
 """How long a script may take to end once it was asked: below any sensible grace period."""
@@ -53,7 +59,7 @@ class Phase(Enum):
     WAITING = 1  # nothing begun: a stop ends the process
     BEGINNING = 2  # begin is on its way: a stop is noted
     RUNNING = 3  # the script runs: a stop is carried out
-    OVER = 4  # the script has ended: nothing stops the delivery
+    OVER = 4  # the script has ended, none of its code runs: nothing stops the delivery
 
 
 class Stopper:
@@ -74,9 +80,32 @@ class Stopper:
             signal.signal(ignored, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGALRM, signal.SIGXCPU))
 
-    def begin(self, budget_s: float | None, cut_off: Callable[[Cause], None]) -> None:
-        """The script runs from now on, for `budget_s` at most. Raises Stopped if a stop came
-        since begin was asked."""
+    def oversee(
+        self,
+        act: Callable[[], None],
+        budget_s: float | None,
+        cut_off: Callable[[Cause], None],
+    ) -> tuple[BaseException | None, Cause | None]:
+        """Run code of the script's, for `budget_s` at most; not at all if a stop has come since begin
+        was asked. Return what it raised, and why it was stopped (None: it ended by itself).
+
+        `cut_off` is called where it doesn't end when asked to, and ends the process.
+        """
+        _kept.append(act)
+        raised = None
+        try:
+            try:
+                self._begin(budget_s, cut_off)
+                act()
+            except BaseException as error:  # noqa: BLE001 - whatever it raises, it has failed
+                raised = error
+                _kept.append(error)
+            cause = self.end()
+        except Stopped:  # it had ended just then
+            cause = self.end()
+        return raised, cause
+
+    def _begin(self, budget_s: float | None, cut_off: Callable[[Cause], None]) -> None:
         self._cut_off = cut_off
         self.phase = Phase.RUNNING
         if self.cause is not None:
@@ -110,13 +139,13 @@ class Stopper:
         self._stop(Cause.TIMEOUT)
 
     def _stop(self, cause: Cause) -> None:
-        if self.phase is Phase.OVER or self.cause is not None:
+        if self.cause is not None:
             return
         self.cause = cause
         if self.phase is not Phase.RUNNING:
             return
         signal.setitimer(signal.ITIMER_REAL, RESPITE_S)
-        if self._task is None:
+        if self._task is None or self._task.done():
             raise Stopped
         # From a signal handler: the loop may be anywhere, only this call is safe.
         self._task.get_loop().call_soon_threadsafe(self._task.cancel)

@@ -28,8 +28,9 @@ From the warm process (`id` repeats the call's):
      "oom_hint": bool, "cpu_hint": bool, "cpu_seconds": float}
 
 `exited` comes as soon as the process is gone. Its code is a hint only: the step's outcome is what
-the gateway recorded. `oom_hint`: SIGKILL that wasn't asked for here; `cpu_hint`: the CPU limit
-ended it. `id` is the server's name for one process; it may be used again after `exited`.
+the gateway recorded. `oom_hint`: SIGKILL that wasn't asked for here, and the kernel has ended something
+for memory meanwhile; `cpu_hint`: the CPU limit ended it. `id` is the server's name for one process; it
+may be used again after `exited`.
 
 A child's lock file is locked (`flock`, exclusive) for as long as the process lives, whoever else
 has died: a server that starts finds out by trying the lock (`LOCK_EX | LOCK_NB`). Its first line
@@ -91,6 +92,7 @@ class Warm:
         self._lines = LineSocket(server, MAX_LINE_BYTES)
         self._children: dict[str, _Child] = {}
         self._killed: set[str] = set()
+        self._oom_kills = _oom_kills()
         self._nursery.watch(server, self._read)
 
     def serve(self) -> None:
@@ -173,6 +175,8 @@ class Warm:
         limit = spawn.limits.cpu_seconds
         killed = ended.signal == signal.SIGKILL and not asked
         over_cpu = limit is not None and ended.cpu_seconds >= limit
+        oom_kills = _oom_kills() if killed else self._oom_kills
+        for_memory, self._oom_kills = oom_kills > self._oom_kills, oom_kills
         try:
             os.rmdir(spawn.scratch)
         except OSError:
@@ -184,11 +188,21 @@ class Warm:
                 "pid": ended.pid,
                 "code": ended.code,
                 "signal": ended.signal,
-                "oom_hint": killed and not over_cpu,
+                "oom_hint": for_memory and not over_cpu,
                 "cpu_hint": over_cpu and (killed or ended.signal == signal.SIGXCPU),
                 "cpu_seconds": round(ended.cpu_seconds, 3),
             }
         )
+
+
+def _oom_kills() -> int:
+    """Processes that the kernel has ended for memory so far, in all containers of the machine; 0 where
+    that isn't told."""
+    try:
+        with open("/proc/vmstat", "rb") as file:
+            return int(file.read().partition(b"\noom_kill ")[2].split(None, 1)[0])
+    except (OSError, IndexError):
+        return 0
 
 
 def _read_spawn(message: dict[str, Any]) -> Spawn:

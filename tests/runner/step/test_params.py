@@ -7,17 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xaas_runner.params import (
-    MAX_DEPTH,
-    NotJson,
-    apply,
-    bundled,
-    check_json,
-    diff,
-    from_text,
-    plain,
-    to_text,
-)
+from xaas_runner.delta import apply, bundled, diff
+from xaas_runner.params import MAX_DEPTH, NotJson, check_json, from_text, plain, to_text
 
 KEYS = st.sampled_from(["a", "b", "c", "d", "", "é", "a.b", "__class__"])
 SCALARS = st.one_of(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from xaas_runner import contract
+from xaas_runner.stopping import Cause, Stopped, Stopper
 
 pytestmark = pytest.mark.slow  # with real processes, and what they wait for
 
@@ -205,3 +206,180 @@ def test_stuck_in_one_long_call_it_is_killed_from_outside(
     assert exited["signal"] == signal.SIGKILL
     assert exited["oom_hint"] is False
     assert gateway.said(contract.FINISH_PATH) == []
+
+
+SLOW_TEXT = """
+import time
+params['edit'] = 1
+class E(Exception):
+    def __str__(self):
+        params['late'] = 1
+        try: time.sleep(1000)
+        finally: print('asked to end')
+raise E()
+"""
+ASYNC_SLOW_TEXT = f"import asyncio\nawait asyncio.sleep(0)\n{SLOW_TEXT}"
+STUBBORN_TEXT = """
+params['edit'] = 1
+class E(Exception):
+    def __str__(self):
+        params['late'] = 1
+        while True:
+            try:
+                while True: pass
+            except: pass
+raise E()
+"""
+SLOW_TEXTS = """
+import time
+params['edit'] = 1
+class E(Exception):
+    def __str__(self):
+        params['late'] = 1
+        time.sleep(1000)
+raise ExceptionGroup('', [E(), E(), E()])
+"""
+TEXT_WITH_A_SLOW_END = """
+import time
+params['edit'] = 1
+def g():
+    try: yield
+    finally: time.sleep(1000)
+class E(Exception):
+    def __str__(self):
+        params['late'] = 1
+        held = g(); next(held)
+        time.sleep(1000)
+raise E()
+"""
+
+
+@pytest.mark.parametrize(
+    "script",
+    [SLOW_TEXT, ASYNC_SLOW_TEXT, STUBBORN_TEXT, SLOW_TEXTS, TEXT_WITH_A_SLOW_END],
+    ids=range(5),
+)
+def test_an_error_whose_text_takes_too_long(steps: "Steps", script: str) -> None:
+    """The script has failed, in time: its edits count, and the error goes without its text."""
+    since = time.monotonic()
+    finish = steps.run(script, budget_ms=300)
+    assert time.monotonic() - since < 5
+    assert steps.log() == ("asked to end\n" if "asked" in script else "")
+    assert finish["outcome"] == "failed"
+    assert finish["terminated"] is False
+    assert finish["delta"] == [{"op": "set", "path": ["edit"], "value": 1}]
+    error = finish["error"]
+    assert error["type"] in ("E", "ExceptionGroup")
+    assert error["traceback"][-1].split(": ", 1)[1].startswith("raise E")
+    assert "(its message can't be shown)" in error["message"] or error["message"].count("E: ") == 3
+
+
+def test_sigterm_while_an_error_tells_its_text(steps: "Steps") -> None:
+    steps.start(SLOW_TEXT.replace("params['late'] = 1", "print('up')"))
+    wait_for_line(steps)
+    steps.kill(signal.SIGTERM)
+    finish = steps.finish()
+    assert finish["error"]["type"] == "E"
+    assert finish["delta"] == [{"op": "set", "path": ["edit"], "value": 1}]
+    assert finish["terminated"] is False
+
+
+def test_a_stop_between_the_end_of_a_script_and_its_error_s_text() -> None:
+    def never(cause: Cause) -> None:
+        pytest.fail("nothing runs that would have to be cut off")
+
+    stopper, ran = Stopper(), []
+    assert stopper.oversee(lambda: ran.append("script"), None, never) == (None, None)
+    stopper._on_term(signal.SIGTERM, None)
+    raised, cause = stopper.oversee(lambda: ran.append("text"), None, never)
+    assert isinstance(raised, Stopped)
+    assert cause is Cause.TERMINATED
+    assert ran == ["script"]
+
+
+HELD = """
+import time
+def g():
+    try: yield
+    finally:
+        print('late')
+        time.sleep(1000)
+def start():
+    made = g()
+    next(made)
+    return made
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "kind"),
+    [
+        ("held = start()\nparams['edit'] = 1", None),
+        ("held = [start()]\nheld.append(held)\ndel held\nparams['edit'] = 1", None),
+        ("params['edit'] = 1\nreturn start()", "Timeout"),
+        ("import asyncio\nparams['edit'] = 1\nawait asyncio.sleep(0)\nreturn start()", None),
+        ("def f():\n    held = start()\n    1 / 0\nparams['edit'] = 1\nf()", "Timeout"),
+        ("held = start()\nparams['edit'] = 1\n1 / 0", "ZeroDivisionError"),
+        ("params['edit'] = 1\nraise ValueError(start())", "ValueError"),
+    ],
+    ids=range(7),
+)
+def test_what_a_script_leaves_open_is_closed_in_its_time_or_not_at_all(
+    steps: "Steps", script: str, kind: str | None
+) -> None:
+    """A generator's `finally` is code of the script's: none runs when its time is over."""
+    since = time.monotonic()
+    enough_for_the_collector = {"lists": [[i] for i in range(5000)]}
+    finish = steps.run(HELD + script, enough_for_the_collector, budget_ms=500)
+    assert time.monotonic() - since < 5
+    if kind == "Timeout":
+        stopped(finish, kind)
+        return
+    assert (finish["error"] or {"type": None})["type"] == kind
+    assert finish["delta"] == [{"op": "set", "path": ["edit"], "value": 1}]
+    assert "late" not in steps.log()
+
+
+def test_what_an_error_leaves_open_is_closed_and_counts(steps: "Steps") -> None:
+    script = """
+def ports():
+    try: yield 1
+    finally: params['closed'] = True
+for port in ports():
+    params['opened'] = port
+    raise ValueError('in between')
+"""
+    finish = steps.run(f"def body():{script.replace(chr(10), chr(10) + '    ')}\nbody()")
+    assert finish["error"]["message"] == "in between"
+    assert finish["error"]["traceback"][0] == "line 9: body()"
+    assert {op["path"][0] for op in finish["delta"]} == {"opened", "closed"}
+
+
+SLOW_KEY = """
+import time
+from collections import OrderedDict
+from enum import StrEnum
+class Key(StrEnum):
+    A = 'a'
+    def __hash__(self):
+        if slow: time.sleep(1000)
+        return 1
+slow = False
+params['edit'] = OrderedDict([(Key.A, 1)])
+slow = True
+"""
+
+
+@pytest.mark.parametrize("end", ["", "\n1 / 0"])
+def test_params_that_take_too_long_to_read(steps: "Steps", end: str) -> None:
+    stopped(steps.run(SLOW_KEY + end, budget_ms=300), "Timeout")
+
+
+@pytest.mark.parametrize(
+    "trouble", ["raise ValueError('x')", "held = start(); raise ValueError('x')"]
+)
+def test_params_that_cannot_be_read(steps: "Steps", trouble: str) -> None:
+    script = HELD + SLOW_KEY.replace("time.sleep(1000)", trouble)
+    error = steps.run(script, budget_ms=5000)["error"]
+    assert error["type"] == "ParamsInvalid"
+    assert error["message"] == "params can't be read: ValueError"

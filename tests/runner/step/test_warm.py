@@ -4,7 +4,7 @@ import fcntl
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,8 @@ pytestmark = pytest.mark.slow  # with real processes, and what they wait for
 if TYPE_CHECKING:
     from tests.runner.step.conftest import Child, Gateway, Steps
 
+OLD_GROUPS = Path("/sys/fs/cgroup/memory")
+NEW_GROUPS = Path("/sys/fs/cgroup")
 ENDLESS = "print('up')\nimport time\ntime.sleep(60)"
 
 
@@ -79,11 +81,10 @@ def test_a_child_holds_nothing_but_its_own(steps: "Steps", gateway: "Gateway") -
     until(lambda: "up" in steps.log())
     process = Path(f"/proc/{steps.pid}")
     open_files = {entry.name: os.readlink(entry) for entry in (process / "fd").iterdir()}  # noqa: PTH115
-    assert open_files.pop("0") == "/dev/null"
-    assert open_files.pop("1") == open_files.pop("2") == str(steps.log_path)
-    assert str(steps.lock_path) in open_files.values()
-    others = [target for target in open_files.values() if target != str(steps.lock_path)]
-    assert [target.split(":")[0] for target in others] == ["socket"], "the gateway's, no other"
+    assert {open_files.pop(standard) for standard in "012"} == {"/dev/null"}
+    kinds = sorted(target.split(":")[0] for target in open_files.values())
+    own = [str(steps.lock_path), str(steps.log_path), "socket"]
+    assert kinds == sorted(own), "the gateway's socket, no other"
     assert (process / "cwd").readlink() == steps.scratch
     assert (process / "environ").read_bytes() == b""
 
@@ -299,10 +300,37 @@ def test_cpu_time_used_up_inside_one_call_is_a_kill(steps: "Steps", gateway: "Ga
     assert gateway.said(FINISH_PATH) == []
 
 
-def test_killed_by_somebody_else_may_be_the_kernel(steps: "Steps") -> None:
+def test_killed_by_somebody_else(steps: "Steps") -> None:
     steps.start(ENDLESS)
     until(lambda: steps.log_path.exists() and "up" in steps.log())
     os.kill(steps.pid, signal.SIGKILL)
     exited = steps.exited()
     assert exited["signal"] == signal.SIGKILL
+    assert exited["oom_hint"] is False
+
+
+@pytest.fixture
+def small_group() -> Iterator[Path]:
+    """A control group that has room for 48 MiB, of whichever version the kernel has."""
+    for root, limit in ((OLD_GROUPS, "memory.limit_in_bytes"), (NEW_GROUPS, "memory.max")):
+        group = root / f"xaas-test-{os.getpid()}"
+        try:
+            group.mkdir()
+            (group / limit).write_text(str(48 << 20))
+        except OSError:
+            continue
+        yield group
+        until(lambda group=group: not (group / "cgroup.procs").read_text())  # type: ignore[misc]
+        group.rmdir()
+        return
+    pytest.skip("needs the right to make a control group that limits memory")
+
+
+def test_killed_by_the_kernel_for_memory(steps: "Steps", small_group: Path) -> None:
+    script = "import time\nprint('up')\ntime.sleep(1)\nx = 'x' * (200 << 20)"
+    steps.start(script, limits={"memory_bytes": None, "cpu_seconds": 10})
+    until(lambda: steps.log_path.exists() and "up" in steps.log())
+    (small_group / "cgroup.procs").write_text(str(steps.pid))
+    exited = steps.exited(20)
+    assert exited["signal"] == signal.SIGKILL, steps.log()
     assert exited["oom_hint"] is True
