@@ -23,9 +23,9 @@ pytestmark = [pytest.mark.anyio, pytest.mark.slow]  # with real processes
 SLEEPS = "await asyncio.sleep(600)"
 # A long call into C hears no signal; should one come before it, that is swallowed.
 DEAF = """
-print('deaf')
 while True:
     try:
+        print('deaf')
         sum(range(10**12))
     except:
         pass
