@@ -6,7 +6,7 @@ says how a run must go, only which ways are illegal; what should have happened i
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -216,6 +216,12 @@ def violations(run: str, planned: Planned, messages: Sequence[Message]) -> list[
     return replay.broken
 
 
+def _fields(what: str, wanted: Set[str], shown: Mapping[str, Any]) -> list[str]:
+    """What is missing, and what is there beside the contract."""
+    missing = [f"{what} has {key}" for key in sorted(wanted - shown.keys())]
+    return missing + [f"{what} has no {key}" for key in sorted(shown.keys() - wanted)]
+
+
 def shape_of_run(run: dict[str, Any]) -> list[str]:
     """What of a run's representation isn't as the contract has it."""
     keys = {
@@ -223,7 +229,7 @@ def shape_of_run(run: dict[str, Any]) -> list[str]:
         "created_at", "started_at", "finished_at", "operations", "tasks",
     }  # fmt: skip
     counts = {"total", "pending", "running", "succeeded", "failed", "skipped"}
-    broken = [f"a run has {key}" for key in sorted(keys - set(run))]
+    broken = _fields("a run", keys, run)
     tasks = run.get("tasks")
     if not isinstance(tasks, dict) or set(tasks) != counts:
         broken.append(f"tasks counts {sorted(counts)}: {tasks}")
@@ -239,25 +245,25 @@ def shape_of_task_run(task: dict[str, Any]) -> list[str]:
     """What of a task run's representation isn't as the contract has it."""
     keys = {
         "instance_id", "ref", "name", "process_type", "owner_id", "runner_id", "status", "reason",
-        "message", "error", "input", "delta", "attempts", "steps", "started_at", "finished_at",
+        "error", "input", "delta", "attempts", "steps", "started_at", "finished_at",
     }  # fmt: skip
-    broken = [f"a task run has {key}" for key in sorted(keys - set(task))]
+    broken = _fields("a task run", keys, task)
     numbers = [attempt.get("number") for attempt in task.get("attempts", [])]
     if numbers != list(range(1, len(numbers) + 1)):
         broken.append(f"attempts count from 1: {numbers}")
     for attempt in task.get("attempts", []):
-        missing = {"number", "runner_id", "status", "started_at", "finished_at", "error"}
-        broken += [f"an attempt has {key}" for key in sorted(missing - set(attempt))]
+        keys = {"number", "runner_id", "status", "started_at", "finished_at", "error"}
+        broken += _fields("an attempt", keys, attempt)
         broken += times_of(attempt, "started_at", "finished_at")
     for index, step in enumerate(task.get("steps", [])):
-        missing = {"index", "status", "started_at", "finished_at"}
-        broken += [f"a step has {key}" for key in sorted(missing - set(step))]
+        keys = {"index", "status", "started_at", "finished_at"}
+        broken += _fields("a step", keys, step)
         broken += times_of(step, "started_at", "finished_at")
         if step.get("index") != index:
             broken.append(f"steps are counted from 0: {step}")
     if task.get("error") is not None:
-        missing = {"type", "message", "step", "line", "traceback"}
-        broken += [f"an error has {key}" for key in sorted(missing - set(task["error"]))]
+        keys = {"type", "message", "step", "line", "traceback"}
+        broken += _fields("an error", keys, task["error"])
     where = f"{task.get('ref')} {task.get('process_type')}: "
     return [where + law for law in broken + times_of(task, "started_at", "finished_at")]
 
