@@ -6,8 +6,9 @@ import pytest
 from tests.core.kit.bench import Bench
 
 from xaas_core.engine.params import apply, encode
+from xaas_core.engine.records import TaskRecord
 from xaas_core.engine.states import Operation, Reason, Side
-from xaas_core.ports import RunnerKey
+from xaas_core.ports import RunnerKey, TooLarge
 from xaas_core.testing.builders import task_spec
 
 pytestmark = pytest.mark.anyio
@@ -225,6 +226,30 @@ async def test_a_delta_is_what_the_steps_changed_together(
     expected: dict[str, Any] = {"x": 1}
     apply(expected, [*first, *second])
     assert begun["params"] == expected
+
+
+async def test_edits_that_the_store_has_no_room_for_fail_the_step(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.start(task_spec("a", (True,) * 2))
+    await bench.begin("a")
+    await bench.finish("a", delta=[put("x", value=1)])
+    await bench.begin("a", 1)
+    save = bench.store.save_record
+
+    async def small(uid: str, record: TaskRecord, version: str) -> None:
+        if len(encode(record.attempts[-1].delta())) > 100:
+            raise TooLarge("the record is too large")
+        await save(uid, record, version)
+
+    monkeypatch.setattr(bench.store, "save_record", small)
+    await bench.finish("a", step=1, delta=[put("y", value="y" * 100)])
+    attempt = (await bench.record("a")).attempts[0]
+    step = attempt.steps[1]
+    assert (step.succeeded, step.reason) == (False, Reason.RESULT_INVALID)
+    assert step.failure is not None
+    assert "too large" in step.failure.message
+    assert list(attempt.delta()) == [put("x", value=1)], "of the step before it counts"
 
 
 async def test_a_retry_starts_from_the_original_input(bench: Bench) -> None:
