@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -318,6 +319,8 @@ def small_group() -> Iterator[Path]:
             group.mkdir()
             (group / limit).write_text(str(48 << 20))
         except OSError:
+            with suppress(OSError):
+                group.rmdir()
             continue
         yield group
         until(lambda group=group: not (group / "cgroup.procs").read_text())  # type: ignore[misc]
