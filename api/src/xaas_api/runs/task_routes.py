@@ -13,7 +13,7 @@ from xaas_api.queries import Flag, InNamespace, RunPath, whole
 from xaas_api.runs import schemas
 from xaas_api.runs.logs import LogReader
 from xaas_api.runs.routes import PATH, find_run
-from xaas_api.runs.views import TaskRuns
+from xaas_api.runs.views import TaskRuns, recorded
 from xaas_api.services import Services
 from xaas_core.engine.states import Side
 from xaas_core.ports import NotFound
@@ -86,8 +86,9 @@ class Tasks:
         plan = await store.plan(instance_id)
         if plan is None:
             return None
-        # Read last: what the history calls succeeded has its delta in the records.
-        records = await store.records(instance_id)
+        # Read last: what the history calls succeeded has its delta in the records. Named, since a list
+        # of them takes the longer, the more runs there are.
+        records = await store.records(instance_id, recorded(run, plan))
         return TaskRuns(run, plan, {key: stored.value for key, stored in records.items()})
 
     async def _one(

@@ -64,6 +64,15 @@ def _warnings(run: Run) -> list[Json]:
     return shown
 
 
+def recorded(run: Run, plan: Plan) -> set[Key]:
+    """The task runs of which there can be a record: none is undone before its run was cancelled."""
+    was_cancelled = any(
+        change.ref is None and change.state == RunState.CANCELLING for change in run.history
+    )
+    sides = (Side.DO, Side.UNDO) if was_cancelled else (Side.DO,)
+    return {(ref, side) for ref in plan.graph.order for side in sides}
+
+
 class TaskRuns:
     """The task runs of one run."""
 
