@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from itertools import groupby
+from operator import itemgetter
 
 import pytest
 from tests.core.kit.bench import Bench
@@ -100,3 +102,38 @@ async def test_a_runners_end_is_looked_at_though_it_told_nothing(
         changed(bench.uid)
         await settled()
         assert await bench.state() is RunState.CANCELLING
+
+
+async def test_of_many_runs_a_few_are_looked_at_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    many = [f"run-{number}" for number in range(7)]
+
+    async def live_runs() -> list[str]:
+        return many
+
+    monkeypatch.setattr(bench.store, "live_runs", live_runs)
+    monkeypatch.setattr(under_test, "RESYNC", 0.2)
+    monkeypatch.setattr(under_test, "RESYNCED_AT_ONCE", 3)
+    monkeypatch.setattr(under_test, "RESYNC_PAUSE", 0.05)
+    turn = 0
+    added: list[tuple[str, int]] = []
+    ports = Ports(bench.store, bench.launcher, bench.evaluator, bench.logs, bench.clock)
+    controller = Controller(ports, bench.tokens)
+    monkeypatch.setattr(controller.queue, "add_idly", lambda uid: added.append((uid, turn)))
+    task = asyncio.create_task(controller.run())
+    try:
+        async with asyncio.timeout(10):
+            while len(added) < 2 * len(many):
+                turn += 1
+                await asyncio.sleep(0)
+    finally:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    first, second = added[: len(many)], added[len(many) : 2 * len(many)]
+    assert [uid for uid, _ in first] == [uid for uid, _ in second] == many
+    # At once when it begins, for nobody knows what was left undone; from then on with pauses.
+    assert first[-1][1] - first[0][1] <= len(many)
+    together = [[uid for uid, _ in few] for _, few in groupby(second, key=itemgetter(1))]
+    assert together == [many[:3], many[3:6], many[6:]]
+    assert second[-1][1] - second[0][1] > 10 * len(many)

@@ -14,6 +14,11 @@ from xaas_core.tokens import Tokens
 RESYNC = 30.0
 """Seconds between looks at every live run, in case a trigger was lost outside of our sight."""
 
+RESYNCED_AT_ONCE = 50
+RESYNC_PAUSE = 1.0
+"""Of thousands of live runs so many are looked at, then after so many seconds the next ones: what nothing
+has happened to mustn't take the time of what moves. A round then takes longer than `RESYNC`."""
+
 BEGUN_WAITS = 0.1
 """Seconds until a step's begin is looked at: of a short one the end is then told in the same write."""
 
@@ -62,14 +67,24 @@ class Controller:
                     self.queue.add_after(touch.run, BEGUN_WAITS)
 
     async def _resync(self) -> None:
+        now = asyncio.get_running_loop().time
+        pause = 0.0  # the first round is at once: who reconciled before may have stopped midway
         while True:
+            began = now()
             try:
-                for uid in await self._ports.store.live_runs():
-                    # What has happened comes first: there may be thousands that nothing happens to.
-                    self.queue.add_idly(uid)
+                await self._look_at_all(pause)
+                pause = RESYNC_PAUSE
             except Unavailable as error:
                 log.warning("can't list the live runs: %s", error)
-            await asyncio.sleep(RESYNC)
+            await asyncio.sleep(max(began + RESYNC - now(), 0))
+
+    async def _look_at_all(self, pause: float) -> None:
+        """Look at every live run, with a pause after each few. Raises Unavailable."""
+        for number, uid in enumerate(await self._ports.store.live_runs(), 1):
+            # What has happened comes first: there may be thousands that nothing happens to.
+            self.queue.add_idly(uid)
+            if number % RESYNCED_AT_ONCE == 0:
+                await asyncio.sleep(pause)
 
     async def _reconcile(self, uid: str) -> float | None:
         pause, fresh = 0.0, False
