@@ -49,6 +49,9 @@ class FinishedRuns:
             copy = _named(record, f"{name}-{number}", uid, name)
             copy["spec"] = {**copy["spec"], "run": {"name": name, "uid": uid}}
             await self._client.create(path(Resource.TASK_RUNS, self._place), copy)
+            # Without who wrote which field, as the product's own writes leave it (`xaas_kube.records`).
+            there = path(Resource.TASK_RUNS, self._place, copy["metadata"]["name"])
+            await self._client.patch(there, {"metadata": {"managedFields": [{}]}})
         await self._client.create(revisions(self._place), _named(plan, plan_name(uid), uid, name))
         mark = f"{uid[:8]}-{made['metadata']['generation']}"  # as `xaas_kube.retirement` has it
         await self._client.patch(where, {"metadata": {"labels": {Label.OVER.value: mark}}})
