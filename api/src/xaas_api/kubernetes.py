@@ -62,16 +62,17 @@ DRAIN: Final = 5.0
 class Settings:
     """How to serve. `namespace` is for requests that name none; `kubeconfig` None: in the cluster.
 
-    `port` 0 takes any free one. `drain` in seconds. `allowed_imports`: the operator's.
+    `host` empty: on all addresses. `port` 0 takes any free one. `drain` in seconds. `allowed_imports`: the operator's.
     """
 
     evaluator: Path
     namespace: str = "default"
-    host: str = "0.0.0.0"  # noqa: S104 - a pod is called from outside; every call needs a token
+    host: str = ""  # everywhere: a pod is called from outside; every call needs a token
     port: int = 8080
     kubeconfig: Path | None = None
     drain: float = DRAIN
     allowed_imports: Sequence[str] = ()
+    log_level: str = "warning"
 
 
 class KubernetesServer(Assembly):
@@ -129,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m xaas_api.kubernetes", description="Serve the REST API on Kubernetes."
     )
     add = parser.add_argument
-    add("--host", default=Settings.host, help="address to listen on")
+    add("--host", default=Settings.host, help="address to listen on; all by itself")
     add("--port", type=int, default=Settings.port, help="port to listen on; 0: any free one")
     add("--namespace", default=Settings.namespace, help="the namespace if a request names none")
     add("--evaluator", type=Path, required=True, help="socket of the evaluator")
@@ -143,8 +144,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=[],
         help="a module that every script may import; as the operator's settings have it",
     )
+    add("--log-level", choices=("debug", "info", "warning", "error"), default=Settings.log_level)
     settings = Settings(**vars(parser.parse_args(argv)))
-    write_log()
+    write_log(settings.log_level)
     try:
         with asyncio.Runner(loop_factory=new_loop()) as runner:
             runner.run(serve(settings))

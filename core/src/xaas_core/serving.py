@@ -178,23 +178,29 @@ async def until_told(stop: asyncio.Event, failing: Awaitable[None]) -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A bound socket on `host`. Raises StartError."""
+    """A bound socket on `host`; empty: on all addresses, IPv6's and IPv4's. Raises StartError."""
+    both = not host and socket.has_dualstack_ipv6()
     try:
         family, _, _, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            host or ("::" if both else "0.0.0.0"),  # noqa: S104 - it is asked for
+            port,
+            type=socket.SOCK_STREAM,
+            flags=socket.AI_PASSIVE,
         )[0]
         listener = socket.socket(family)
     except OSError as error:
         raise StartError(f"{host!r} is no address of this machine: {error}") from None
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if both:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         listener.bind(address)
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:
-            text = f"port {port} of {host} is taken; stop what uses it, or give another --port"
+            text = f"port {port} of {host or 'this machine'} is taken; stop what uses it, or give another --port"
             raise StartError(text) from None
-        raise StartError(f"can't listen on port {port} of {host}: {error.strerror}") from None
+        raise StartError(f"can't listen on port {port}: {error.strerror}") from None
     return listener
 
 
@@ -210,9 +216,11 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def write_log() -> None:
-    """Write warnings and errors of all parts to stderr."""
+def write_log(level: str = "warning") -> None:
+    """Write what our parts say, from `level` on, and warnings and errors of all others to stderr."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for part in ("xaas_api", "xaas_core", "xaas_kube", "xaas_operator"):
+        logging.getLogger(part).setLevel(level.upper())
 
 
 def new_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:

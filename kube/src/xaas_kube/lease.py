@@ -44,28 +44,31 @@ class Lease:
         self._identity = identity
         self._path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
         self._seen: tuple[str, float] = ("", 0.0)  # the version that was seen last, and when
+        self._renewed = 0.0
 
     async def acquire(self) -> None:
-        """Wait until it is ours."""
-        while not await self._try():  # noqa: ASYNC110 - no event tells of it
+        """Wait until it is ours. From then on it has to be kept."""
+        while True:
+            self._renewed = asyncio.get_running_loop().time()
+            if await self._try():
+                return
             await asyncio.sleep(LOOK_EVERY)
 
     async def keep(self) -> None:
         """Renew it for ever. Raises Lost."""
         loop = asyncio.get_running_loop()
-        renewed = loop.time()
         while True:
             await asyncio.sleep(EVERY)
             began = loop.time()
             try:
-                async with asyncio.timeout(renewed + RENEW_WITHIN - began):
+                async with asyncio.timeout(self._renewed + RENEW_WITHIN - began):
                     mine = await self._renew()
             except TimeoutError:
                 raise Lost(f"the Lease {self._name} couldn't be renewed in time") from None
             if mine is False:
                 raise Lost(f"the Lease {self._name} is somebody else's now")
             if mine:
-                renewed = began
+                self._renewed = began
 
     async def release(self) -> None:
         """Give it back, so that another one needn't wait until it expires."""

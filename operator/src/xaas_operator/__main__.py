@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from xaas_core.serving import SIGNALS, StartError, new_loop, until_told
+from xaas_core.serving import SIGNALS, StartError, new_loop, until_told, write_log
 from xaas_kube.client import ApiError, Unreachable
 from xaas_kube.lease import Lost
 from xaas_operator.release import release_all
@@ -48,9 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--gateway", default="", help="what runners call, if it isn't the Service")
     add("--probes-port", type=int, default=8081, help="port of probes and metrics")
     given = parser.parse_args(argv)
-    logging.basicConfig(
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.WARNING
-    )
+    write_log()
     try:
         with asyncio.Runner(loop_factory=new_loop()) as runner:
             if given.release:
@@ -60,9 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if given.config is None:
                 parser.error("--config is missing")
             settings = Settings.read(given.config)
-            logging.getLogger("xaas_operator").setLevel(settings.log_level.upper())
-            logging.getLogger("xaas_core").setLevel(settings.log_level.upper())
-            logging.getLogger("xaas_kube").setLevel(settings.log_level.upper())
+            write_log(settings.log_level)
             place = Place(
                 namespace=own_namespace(settings),
                 identity=_identity(),

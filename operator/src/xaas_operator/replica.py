@@ -38,7 +38,7 @@ from xaas_operator.readiness import Readiness
 from xaas_operator.settings import Settings
 from xaas_operator.shell import run_shell
 
-EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 - runners and the kubelet call from outside
+EVERYWHERE: Final = ""  # runners and the kubelet call from outside
 STOP_WITHIN: Final = 5
 """Seconds that calls under way have when the replica stops; runners call again."""
 
@@ -156,13 +156,14 @@ class Leader:
         """Wait for the Lease, then lead until it is lost. Raises Lost."""
         await self.lease.acquire()
         try:
-            await self.launcher.start_up()
-            await self.store.refresh()
-            self.health.leads = True
-            self.health.waiting = lambda: len(self.controller.queue)
-            self.health.looks = lambda: self.controller.looks
             async with asyncio.TaskGroup() as group:
+                # First of all: with thousands of runs it takes longer to see them than a Lease lasts.
                 group.create_task(self.lease.keep())
+                await self.launcher.start_up()
+                await self.store.refresh()
+                self.health.leads = True
+                self.health.waiting = lambda: len(self.controller.queue)
+                self.health.looks = lambda: self.controller.looks
                 group.create_task(self.launcher.failed())
                 group.create_task(self.store.tidy())
                 group.create_task(self.controller.run())

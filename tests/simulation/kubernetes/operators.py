@@ -106,8 +106,6 @@ class Operator:
             if weather.faults.lease:
                 await lease.acquire()
                 weather.note("LEADS: %s", name)
-            await launcher.start_up()
-            await store.refresh()
             logs: Logs = None  # type: ignore[assignment]
             ports = Ports(store, launcher, ScriptedEvaluator(), logs, clock)
             controller = WatchfulController(ports, Tokens(b"key"))
@@ -117,6 +115,8 @@ class Operator:
                 group.create_task(store.failed())
                 if weather.faults.lease:
                     group.create_task(lease.keep())
+                await launcher.start_up()
+                await store.refresh()
                 group.create_task(launcher.failed())
                 group.create_task(store.tidy())
                 group.create_task(controller.run())
