@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import pytest
 from tests.chart.kit.rendering import Json, Rendered, containers, render
 
 from xaas_operator.settings import GatewaySettings, Settings
@@ -47,11 +46,12 @@ def test_every_setting_of_runners_comes_from_a_value(tmp_path: Path) -> None:
         "keepFinished": "90m",
         "warm": {"lookahead": 3, "pool": 4, "maxWait": "1m"},
     }
-    settings = settings_of(render({"runner": runner}), tmp_path)
+    settings = settings_of(render({"runner": runner, "runAsUser": 1000660000}), tmp_path)
     assert settings.runner.model_dump() == {
         "image": "registry.example/runner:9",
         "image_pull_policy": "Always",
         "image_pull_secrets": ["one", "two"],
+        "run_as_user": 1000660000,
         "resources": runner["resources"],
         "node_selector": runner["nodeSelector"],
         "tolerations": runner["tolerations"],
@@ -67,16 +67,22 @@ def test_every_setting_of_runners_comes_from_a_value(tmp_path: Path) -> None:
     assert same == []
 
 
+def test_without_a_user_the_cluster_assigns_one_to_steps_too(tmp_path: Path) -> None:
+    settings = settings_of(render({"runAsUser": None}), tmp_path)
+    assert settings.runner.of_jobs().user is None
+
+
 def test_levels_and_modules_come_from_values(tmp_path: Path) -> None:
     values: Json = {"logLevel": "warning", "allowedImports": ["numpy", "xml.etree"]}
     settings = settings_of(render(values), tmp_path)
     assert settings.log_level == "warning"
+    (api,) = [spec for key, spec in render(values).pods() if key.endswith("api")]
+    assert "--log-level=warning" in api["containers"][0]["args"]
     assert settings.allowed_imports == ["numpy", "xml.etree"]
 
 
-@pytest.mark.parametrize("name", ["operator", "uninstall"])
-def test_pods_mount_it_where_they_are_told_to_read_it(default: Rendered, name: str) -> None:
-    (pod,) = [spec for key, spec in default.pods() if key.endswith(name)]
+def test_the_operator_mounts_it_where_it_is_told_to_read_it(default: Rendered) -> None:
+    (pod,) = [spec for key, spec in default.pods() if key.endswith("operator")]
     (volume,) = [each for each in pod["volumes"] if each["name"] == "config"]
     assert volume["configMap"]["name"] == "xaas-pipeline-operator"
     (container,) = [each for each in containers(pod) if "--config" in each.get("args", ())]

@@ -82,7 +82,11 @@ def test_the_api_and_the_probes_can_be_for_some_only() -> None:
     peer: Json = {"namespaceSelector": {"matchLabels": {"team": "ingress"}}}
     values = {"api": {"clients": [peer]}, "operator": {"probes": [peer]}}
     done = render({"networkPolicy": values})
-    assert policy(done, "api")["ingress"] == [{"ports": [{"port": "http"}], "from": [peer]}]
+    (api,) = policy(done, "api")["ingress"]
+    tests = done.one("Pod", "xaas-pipeline-test")["metadata"]["labels"]
+    *peers, test = api["from"]
+    assert (api["ports"], peers) == ([{"port": "http"}], [peer])
+    assert test["podSelector"]["matchLabels"].items() <= tests.items()
     assert policy(done, "operator")["ingress"][1]["from"] == [peer]
 
 

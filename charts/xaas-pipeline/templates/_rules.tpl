@@ -102,22 +102,22 @@ them with what the code calls.
 {{- end }}
 
 {{/* The hook before an uninstall, in all namespaces: it takes the finalizer off runs,
-and removes idle runners. */}}
+and ends runners. */}}
 {{- define "xaas.rules.uninstall" -}}
 - apiGroups: [xaas.dev]
   resources: [pipelineruns]
   verbs: [get, list, update, patch]
-# Idle runners, which nobody would give work to.
+# Runners, whom nobody would answer.
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [list, delete]
 {{- end }}
 
-{{/* The hook, in the release's namespace: it stops the operator and waits until its pods are gone. */}}
+{{/* The hook, in the release's namespace: it stops operator and API, and waits until their pods are gone. */}}
 {{- define "xaas.rules.uninstall.own" -}}
 - apiGroups: [apps]
   resources: [deployments, deployments/scale]
-  resourceNames: [{{ include "xaas.operator" . }}]
+  resourceNames: [{{ include "xaas.operator" . }}, {{ include "xaas.api" . }}]
   verbs: [get, patch]
 - apiGroups: [""]
   resources: [pods]

@@ -46,7 +46,8 @@ SHARED: Final = frozenset({"cpu", "memory", "ephemeral-storage"})
 
 @dataclass(frozen=True)
 class JobSettings:
-    """What the operator says of all Jobs. `resources` are a task's that names none of its own;
+    """What the operator says of all Jobs. `user` and group of their pods; None: as the cluster assigns
+    them. `resources` are a task's that names none of its own;
     `keep_finished`: seconds that a finished one and its logs are kept. `lookahead`: how many may wait
     for their turn, having been started ahead of it; `pool`: how many of a kind wait for any work;
     `max_wait`: for how many seconds they do."""
@@ -54,6 +55,7 @@ class JobSettings:
     image: str
     pull_policy: str = "IfNotPresent"
     pull_secrets: Sequence[str] = ()
+    user: int | None = USER
     resources: Mapping[str, Any] = field(default_factory=dict)
     node_selector: Mapping[str, str] = field(default_factory=dict)
     tolerations: Sequence[Mapping[str, Any]] = ()
@@ -255,8 +257,11 @@ def _pod(order: LaunchOrder, settings: JobSettings, gateway: str) -> Json:
         "terminationGracePeriodSeconds": math.ceil(task.grace_period / 1000),
         "securityContext": {
             "runAsNonRoot": True,
-            "runAsUser": USER,
-            "runAsGroup": USER,
+            **(
+                {}
+                if settings.user is None
+                else {"runAsUser": settings.user, "runAsGroup": settings.user}
+            ),
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "containers": [

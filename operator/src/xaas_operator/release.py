@@ -1,8 +1,9 @@
 """Let go of all runs: what is done before the product is uninstalled.
 
 A run that isn't over has a finalizer that the operator releases. Without an operator nobody would, and
-neither the run nor its namespace could ever be deleted. The operator is stopped first: it would hold
-on to what it plans meanwhile.
+neither the run nor its namespace could ever be deleted. The operator is stopped first, for it would hold
+on to what it plans meanwhile, and the API, for it would make runs. Runners are ended: they would wait
+for a gateway that never comes back.
 """
 
 import asyncio
@@ -16,11 +17,15 @@ from xaas_core.ports import Conflict, NotFound
 from xaas_kube.client import JSON_PATCH, ApiError, Json, KubeClient
 from xaas_kube.errors import translated
 from xaas_kube.informer import PAGE
+from xaas_kube.launcher import SELECTOR
 from xaas_kube.runs import list_all
-from xaas_kube.words import FINALIZER, Label, Resource, jobs, path
+from xaas_kube.sightings import is_ours, read_job
+from xaas_kube.words import FINALIZER, Label, Resource, jobs, path, pods
 
 POLL: Final = 0.5
 """Seconds between looks at whether the operator's pods are gone."""
+
+ALIVE: Final = "status.phase!=Failed,status.phase!=Succeeded"
 
 GONE: Final = frozenset({404, 409, 422})
 """What is told of a run that somebody else has let go of, or removed, meanwhile."""
@@ -31,10 +36,11 @@ async def release_all(kubeconfig: Path | None) -> int:
     client = await KubeClient.connect(kubeconfig)
     released = 0
     try:
-        namespace, name = os.environ.get("POD_NAMESPACE"), os.environ.get("DEPLOYMENT_NAME")
-        if namespace and name:
-            await _stop(client, namespace, name)
-        await _dismiss(client)
+        namespace = os.environ.get("POD_NAMESPACE")
+        for name in map(os.environ.get, ("DEPLOYMENT_NAME", "API_DEPLOYMENT_NAME")):
+            if namespace and name:
+                await stop(client, namespace, name)
+        await end_runners(client)
         params: dict[str, str | int | None] = {"limit": PAGE}
         while True:
             found = await client.get(path(Resource.RUNS, None), params)
@@ -51,8 +57,8 @@ async def release_all(kubeconfig: Path | None) -> int:
         await client.close()
 
 
-async def _stop(client: KubeClient, namespace: str, name: str) -> None:
-    """Stop the operator's Deployment, and wait until none of its pods is left."""
+async def stop(client: KubeClient, namespace: str, name: str) -> None:
+    """Stop a Deployment, and wait until none of its pods is left that could do anything."""
     where = f"/apis/apps/v1/namespaces/{quote(namespace)}/deployments/{quote(name)}"
     try:
         deployment = await client.get(where)
@@ -63,17 +69,18 @@ async def _stop(client: KubeClient, namespace: str, name: str) -> None:
     await client.patch(f"{where}/scale", {"spec": {"replicas": 0}})
     labels = deployment["spec"]["selector"]["matchLabels"]
     selector = ",".join(f"{key}={value}" for key, value in labels.items())
-    pods = f"/api/v1/namespaces/{quote(namespace)}/pods"
-    left = await client.get(pods, {"labelSelector": selector})
-    while left["items"]:
+    # One that has ended (evicted, say) stays there for as long as nobody removes it.
+    alive = {"labelSelector": selector, "fieldSelector": ALIVE}
+    while (await client.get(pods(namespace), alive))["items"]:  # noqa: ASYNC110 - it is asked for
         await asyncio.sleep(POLL)
-        left = await client.get(pods, {"labelSelector": selector})
 
 
-async def _dismiss(client: KubeClient) -> None:
-    """Remove the idle runners: there will be no work for them."""
-    for item in await list_all(client, jobs(None), Label.IDLE.value):
+async def end_runners(client: KubeClient, namespace: str | None = None) -> None:
+    """Remove the Jobs that run, wait or are idle; those that have ended are kept, for their logs."""
+    for item in await list_all(client, jobs(namespace), SELECTOR):
         meta = item["metadata"]
+        if Label.IDLE not in meta["labels"] and (not is_ours(item) or read_job(item).finished):
+            continue
         options = {"preconditions": {"uid": meta["uid"]}, "propagationPolicy": "Background"}
         with contextlib.suppress(NotFound, Conflict), translated("Job"):
             await client.delete(jobs(meta["namespace"], meta["name"]), options)

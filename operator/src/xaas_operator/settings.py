@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from xaas_core.models.fields import Duration, Resources, milliseconds
-from xaas_kube.jobs import JobSettings
+from xaas_kube.jobs import USER, JobSettings
 
 
 class SettingsError(ValueError):
@@ -57,6 +57,8 @@ class RunnerSettings(_Settings):
     """The runner image; a task may name another one, built from it."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     image_pull_secrets: list[str] = []
+    run_as_user: Annotated[int, Field(ge=1)] | None = USER
+    """User and group of the pods; None: the cluster assigns them."""
     resources: Resources = {}
     """Of tasks that name none of their own."""
     node_selector: dict[str, str] = {}
@@ -76,6 +78,7 @@ class RunnerSettings(_Settings):
             image=self.image,
             pull_policy=self.image_pull_policy,
             pull_secrets=tuple(self.image_pull_secrets),
+            user=self.run_as_user,
             resources=self.resources,
             node_selector=self.node_selector,
             tolerations=tuple(self.tolerations),
