@@ -22,6 +22,7 @@ from tests.e2e.kit.stream import Receiver
 
 pytestmark = pytest.mark.slow
 
+RUNS = 24
 KILLS = 6
 PAUSE = 4.0
 """Seconds between two kills, about: shorter than a Lease takes to expire, so that some come amid the
@@ -46,14 +47,16 @@ def test_operators_killed_again_and_again(
     seed = uuid.uuid4().int % 10_000
     print(f"seed {seed}")
     chance = Random(seed)
-    load = Load(space, gate, receiver, 20)
+    load = Load(space, gate, receiver, RUNS)
     load.start()
     gate.wait("said")
     parts.kill_leader()
-    for _ in range(KILLS):
-        time.sleep(PAUSE * chance.uniform(0.2, 1.8))
+    kills = 0
+    while kills < KILLS and load.over() < RUNS:
         parts.kill(OPERATOR, chance)
-    assert load.over() < 20, "all runs were over before the last kill"
+        kills += 1
+        time.sleep(PAUSE * chance.uniform(0.2, 1.8))
+    assert kills >= KILLS // 2, "the runs were over before much had happened to them"
     load.judge()
 
 

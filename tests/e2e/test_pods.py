@@ -4,7 +4,9 @@ import pytest
 from tests.conformance.kit.gate import Gate
 from tests.conformance.kit.plan import Step, multi, node
 from tests.conformance.kit.rest import Rest
-from tests.e2e.kit.space import Json, Space
+from tests.e2e.kit.space import Json, Space, until
+
+UNDER_WAY = "--field-selector=status.phase!=Succeeded,status.phase!=Failed"
 
 
 @pytest.fixture
@@ -72,6 +74,8 @@ def test_logs(space: Space, rest: Rest) -> None:
     )
     space.start({"a": multi(*steps)})
     space.wait_state("r", "cancelled")
+    # The kubelet tells of a container's start late, and kubectl asks for no log before that.
+    until("it is told that it has ended", lambda: not space.items("pods", UNDER_WAY))
     (pod,) = space.items("pods")
     uid = space.get("plr/r")["metadata"]["uid"]
     where = f"/pipelineruns/{uid}/tasks/a/do/logs"

@@ -52,7 +52,7 @@ async def test_runners_are_ended_but_for_those_that_have_ended(client: KubeClien
     status = {"startTime": "2026-01-01T00:00:00Z"}
     status["conditions"] = [{"type": each, **why} for each in ("FailureTarget", "Failed")]  # type: ignore[assignment]
     await client.patch(f"{jobs(PLACE, name)}/status", {"status": status})
-    idle = IdleRunner("xaas-idle-1", PLACE)
+    idle = IdleRunner(PLACE, "xaas-idle-1")
     await client.create(jobs(PLACE), idle_job(ORDER, idle, "token", SETTINGS, GATEWAY))
     foreign: Json = {**running, "metadata": {"name": "foreign"}}
     foreign["metadata"]["labels"] = running["metadata"]["labels"]
