@@ -62,7 +62,8 @@ DRAIN: Final = 5.0
 class Settings:
     """How to serve. `namespace` is for requests that name none; `kubeconfig` None: in the cluster.
 
-    `host` empty: on all addresses. `port` 0 takes any free one. `drain` in seconds. `allowed_imports`: the operator's.
+    `host` empty: on all addresses. `port` 0 takes any free one. `drain` in seconds.
+    `allowed_imports`: the operator's.
     """
 
     evaluator: Path

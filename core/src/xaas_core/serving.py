@@ -198,7 +198,8 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:
-            text = f"port {port} of {host or 'this machine'} is taken; stop what uses it, or give another --port"
+            where = f"port {port} of {host or 'this machine'}"
+            text = f"{where} is taken; stop what uses it, or give another --port"
             raise StartError(text) from None
         raise StartError(f"can't listen on port {port}: {error.strerror}") from None
     return listener

@@ -47,10 +47,9 @@ SHARED: Final = frozenset({"cpu", "memory", "ephemeral-storage"})
 @dataclass(frozen=True)
 class JobSettings:
     """What the operator says of all Jobs. `user` and group of their pods; None: as the cluster assigns
-    them. `resources` are a task's that names none of its own;
-    `keep_finished`: seconds that a finished one and its logs are kept. `lookahead`: how many may wait
-    for their turn, having been started ahead of it; `pool`: how many of a kind wait for any work;
-    `max_wait`: for how many seconds they do."""
+    them. `resources` are a task's that names none of its own; `keep_finished`: seconds that a finished
+    one and its logs are kept. `lookahead`: how many may wait for their turn, having been started ahead
+    of it; `pool`: how many of a kind wait for any work; `max_wait`: for how many seconds they do."""
 
     image: str
     pull_policy: str = "IfNotPresent"
@@ -249,7 +248,8 @@ def belongs(item: Json, order: LaunchOrder) -> bool:
 
 
 def _pod(order: LaunchOrder, settings: JobSettings, gateway: str) -> Json:
-    task = order.task
+    task, number = order.task, settings.user
+    user = {} if number is None else {"runAsUser": number, "runAsGroup": number}
     pod: Json = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
@@ -257,11 +257,7 @@ def _pod(order: LaunchOrder, settings: JobSettings, gateway: str) -> Json:
         "terminationGracePeriodSeconds": math.ceil(task.grace_period / 1000),
         "securityContext": {
             "runAsNonRoot": True,
-            **(
-                {}
-                if settings.user is None
-                else {"runAsUser": settings.user, "runAsGroup": settings.user}
-            ),
+            **user,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "containers": [
