@@ -106,21 +106,24 @@ class Ground:
             await self.complete(name)
         return _load(before, await self._now())
 
-    async def sustained(self, name: str, at_once: int, seconds: float, ramp: float = 4) -> Load:
+    async def sustained(self, name: str, at_once: int, seconds: float, ramp: float = 16) -> Load:
         """So many runs at a time, each followed by the next; it ends with the last of them.
 
-        Its rate is that of `seconds`, after a time in which it gets going.
+        Its rate is that of `seconds`, after a time in which it gets going. They start one after the
+        other in that time, for runs that start together end together: what is then measured is
+        whether a few seconds have more starts or more ends in them.
         """
         enough = asyncio.Event()
 
-        async def again_and_again() -> None:
+        async def again_and_again(start: float) -> None:
+            await asyncio.sleep(start)
             while not enough.is_set():
                 await self.complete(name)
 
         before = await self._now()
         async with asyncio.TaskGroup() as group:
-            for _ in range(at_once):
-                group.create_task(again_and_again())
+            for number in range(at_once):
+                group.create_task(again_and_again(ramp * number / at_once))
             await asyncio.sleep(ramp)
             count, since = self.runners.ended, time.perf_counter()
             await asyncio.sleep(seconds)

@@ -173,21 +173,19 @@ def test_rolled_back_when_it_was_put_aside(space: Space, gate: Gate, side: str) 
     space.start(nodes)
     space.wait("condition=Succeeded", "plr/r")
 
-    def labels(what: str) -> list[bool]:
-        return [
-            "xaas.dev/over" in (each["metadata"].get("labels") or {}) for each in space.items(what)
-        ]
+    def aside() -> bool:
+        return "xaas.dev/over" in (space.get("plr/r")["metadata"].get("labels") or {})
 
-    until("it is put aside", lambda: all(labels("plr") + labels("pltr")))
+    until("it is put aside", aside)
     space.operate("r", "rollback", "back")
     if side == "undo":
         space.wait_state("r", "aborted")
-        assert not any(labels("plr") + labels("pltr"))
+        assert not aside()
         space.operate("r", "cancel", "on")
     space.wait_state("r", "cancelled")
     assert gate.trace[-1] == "undo a"
-    until("it is put aside again", lambda: all(labels("plr") + labels("pltr")))
+    until("it is put aside again", aside)
     # What it doesn't allow is answered all the same.
     space.operate("r", "recovery", "no more")
     assert not space.wait_operation("r", "no more")["accepted"]
-    until("it is put aside for good", lambda: all(labels("plr") + labels("pltr")))
+    until("it is put aside for good", aside)

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from xaas_core.engine.facts import Key
 from xaas_core.engine.history import Cell, History
 from xaas_core.engine.records import TaskRecord
+from xaas_core.engine.states import TaskState
 from xaas_core.ports import Stored
 
 
@@ -31,4 +32,5 @@ def _is_behind(cell: Cell, stored: Stored[TaskRecord] | None) -> bool:
     last = attempts[-1]
     if last.number != cell.newest:
         return last.number < cell.newest
-    return cell.newest_over and last.ended_at is None
+    told_begun = cell.state is TaskState.RUNNING and cell.attempt == cell.newest
+    return (told_begun and not last.begun) or (cell.newest_over and not last.over)

@@ -6,6 +6,9 @@ the informer lists again if it must, and *compares*: what vanished while nobody 
 So its sink hears of every object's newest state in the end, though not of every state before, and
 never of an older one after a newer one.
 
+What is listed may be less than what is watched (`Scope`): objects that are many and never change any
+more needn't be listed, and a watch without a selector tells of each change to the others all the same.
+
 Resource versions are compared as numbers: that is how etcd counts them, and Kubernetes has promised
 it since 1.35.
 """
@@ -14,7 +17,9 @@ import asyncio
 import logging
 import random
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from xaas_kube.client import (
@@ -56,10 +61,26 @@ class Sink(Protocol):
         """An object is gone."""
 
 
+@dataclass(frozen=True)
+class Scope:
+    """What is to be listed: what label selectors select, one list for each (None: everything).
+
+    `expected`: uids of objects that are known and must be in these lists, or else are gone. `since`: the
+    resource version from which to watch, if it isn't that of the first list; the lists are at least as
+    new. `told` is called when all that was listed has been told.
+    """
+
+    selectors: Sequence[str | None]
+    expected: AbstractSet[str]
+    since: str = ""
+    told: Callable[[], None] = lambda: None
+
+
 class Informer:
     """Lists and watches `path`; `selector` is a label selector. `run` it as a task.
 
-    `metadata_only`: of each object only its metadata is asked for.
+    `metadata_only`: of each object only its metadata is asked for. `scope`, if there is one, says what
+    is listed, and everything is watched.
     """
 
     def __init__(
@@ -70,15 +91,18 @@ class Informer:
         selector: str | None = None,
         *,
         metadata_only: bool = False,
+        scope: Callable[[], Awaitable[Scope]] | None = None,
     ) -> None:
         self._client = client
         self._path = path
         self._sink = sink
         self._selector = selector
+        self._scope = self._all if scope is None else scope
         self._accept = (METADATA_LIST, METADATA) if metadata_only else (JSON, JSON)
         self._versions: dict[str, int] = {}
         self._gone: OrderedDict[str, int] = OrderedDict()
         self._at = ""  # the version that the watch has got to
+        self._listing = asyncio.Lock()
         self.synced = asyncio.Event()
         """Set when the first list was told."""
 
@@ -94,7 +118,6 @@ class Informer:
             try:
                 if not self._at:
                     await self._list()
-                    self.synced.set()
                 await self._watch()
                 pause = FIRST_PAUSE
             except (ApiError, Unreachable) as error:
@@ -146,23 +169,47 @@ class Informer:
         if self._versions.pop(uid, None) is not None:
             self._sink.gone(uid)
 
+    def release(self, uid: str) -> None:
+        """Let go of an object that is there still; the sink isn't told. It may be told of again."""
+        self._versions.pop(uid, None)
+
+    async def _all(self) -> Scope:
+        return Scope((self._selector,), set(self._versions))
+
     async def _list(self) -> None:
-        params: dict[str, Any] = {"limit": PAGE, "labelSelector": self._selector}
-        listed: set[str] = set()
-        known = set(self._versions)
+        async with self._listing:
+            await self._list_all(await self._scope())
+
+    async def _list_all(self, scope: Scope) -> None:
+        # What was known before the lists began, and isn't in them, is gone. (What was written meanwhile
+        # may not be in them either, and is there all the same.)
+        since, listed = scope.since, set[str]()
+        for selector in scope.selectors:
+            version = await self._list_selected(selector, scope.since, listed)
+            since = since or version
+        self._at = since
+        for uid in scope.expected - listed:
+            self.forget(uid, self.version)
+        scope.told()
+        self.synced.set()
+
+    async def _list_selected(self, selector: str | None, since: str, listed: set[str]) -> str:
+        """Tell of one list, and note who is in it; the answer is its version."""
+        params: dict[str, Any] = {"limit": PAGE, "labelSelector": selector}
+        if since:  # from the API server's memory, also where it reads other lists from etcd
+            params |= {"resourceVersion": since, "resourceVersionMatch": "NotOlderThan"}
         while True:
             page = await self._client.get(self._path, params, self._accept[0])
             for item in page["items"] or ():  # null, where an empty list of metadata is meant
                 listed.add(item["metadata"]["uid"])
                 self.tell(item)
-            params["continue"] = page["metadata"].get("continue")
-            if not params["continue"]:
-                break
-        # What was known before the list began, and isn't in it. (What was written meanwhile may not
-        # be in it either, and is there all the same.)
-        self._at = page["metadata"]["resourceVersion"]
-        for uid in known - listed:
-            self.forget(uid, self.version)
+            if not page["metadata"].get("continue"):
+                return str(page["metadata"]["resourceVersion"])
+            params = {
+                "limit": PAGE,
+                "labelSelector": selector,
+                "continue": page["metadata"]["continue"],
+            }
 
     async def _watch(self) -> None:
         params = {

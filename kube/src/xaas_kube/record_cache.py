@@ -1,4 +1,4 @@
-"""Records of the runs that aren't over, as they were last seen.
+"""Records of the runs that aren't put aside, as they were last seen.
 
 Theory of operation. A decision may be made from a record that is a moment old: it is then the decision
 that was right that moment ago, and the guarded write of whatever was written meanwhile fails. What
@@ -28,7 +28,8 @@ class RecordCache:
         self._read: dict[str, dict[Key, Stored[TaskRecord]]] = {}
         self._unread: dict[str, set[Key]] = {}
         self._places: dict[str, tuple[str, Key]] = {}
-        self._incomplete: set[str] = set()
+        self._whole: set[str] = set()
+        self._awaited: set[str] = set()
 
     @contextmanager
     def own(self) -> Iterator[None]:
@@ -41,7 +42,7 @@ class RecordCache:
 
     def of(self, run: str) -> dict[Key, Stored[TaskRecord]] | None:
         """The records of a run; None if some of them may be missing here."""
-        if run in self._incomplete:
+        if run not in self._whole:
             return None
         if run not in self._items:
             return {}
@@ -58,17 +59,33 @@ class RecordCache:
         item = self._items.get(run, {}).get(key)
         return {} if item is None else dict(item.get("status") or {})
 
-    def items(self, run: str) -> list[Json]:
-        """The objects of a run's task runs."""
-        return list(self._items.get(run, {}).values())
+    def uids(self, run: str) -> list[str]:
+        """The uids of a run's task runs."""
+        return [item["metadata"]["uid"] for item in self._items.get(run, {}).values()]
 
-    def runs(self) -> list[str]:
-        """The runs of which there are records here."""
-        return list(self._items)
+    def runs(self) -> set[str]:
+        """The runs of which something is kept here."""
+        return self._items.keys() | self._whole | self._awaited
+
+    def expect(self, run: str) -> None:
+        """All records of a run are about to be told: `complete` follows, if none is dropped before."""
+        self._awaited.add(run)
 
     def complete(self, run: str) -> None:
-        """All records of a run are here from now on, or none of them is needed."""
-        self._incomplete.discard(run)
+        """All records of a run were told: so they are here, and those that will be written."""
+        if run in self._awaited:
+            self._awaited.remove(run)
+            self._whole.add(run)
+
+    def drop(self, run: str) -> list[str]:
+        """Let go of a run's records; the answer is their uids. Nobody is told."""
+        uids = self.uids(run)
+        for uid in uids:
+            self._places.pop(uid, None)
+        self._clear(run)
+        self._whole.discard(run)
+        self._awaited.discard(run)
+        return uids
 
     def seen(self, item: Json) -> None:
         """See `informer.Sink`."""
@@ -90,14 +107,15 @@ class RecordCache:
             del kept[key]
             self._read.get(run, {}).pop(key, None)
             self._unread.get(run, set()).discard(key)
-            # Removed, or put aside: whoever decides about this run must ask for its records live.
-            self._incomplete.add(run)
         if not kept:
-            # With none left it is as before the first: read live where the history names any.
-            for memory in (self._items, self._read, self._unread):
-                memory.pop(run, None)
-            self._incomplete.discard(run)
+            self._clear(run)
+        # Removed: whoever decides about this run must ask for its records live.
+        self._whole.discard(run)
         self._touched(Touch(run, self._part or Part.RECORD))
+
+    def _clear(self, run: str) -> None:
+        for memory in (self._items, self._read, self._unread):
+            memory.pop(run, None)
 
 
 def _runs(item: Json) -> bool:

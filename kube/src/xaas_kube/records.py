@@ -1,7 +1,15 @@
-"""Records on Kubernetes: the objects of task runs, read and written."""
+"""Records on Kubernetes: the objects of task runs, read, watched and written.
+
+Theory of operation. What is kept in memory are the records of the runs that aren't put aside. Those of
+others have nothing that says so (that would be a write for each of them), so records are listed by
+the runs that they belong to, and every record is watched: what is put aside doesn't change. A record
+belongs to a run that was there before it. So first it is noted how far the watch of records is, then
+all runs are listed, and then the records of these runs: a run that is in no such list is younger than
+the note, and the watch tells of its records.
+"""
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Final
 
 from xaas_core.engine.facts import Key
@@ -12,25 +20,84 @@ from xaas_core.ports import AlreadyExists, Conflict, NotFound, Stored, Touch
 from xaas_kube import record_objects
 from xaas_kube.client import JSON_PATCH, Json, KubeClient
 from xaas_kube.errors import translated
-from xaas_kube.informer import Informer
+from xaas_kube.informer import Informer, Scope
 from xaas_kube.names import task_run_name
 from xaas_kube.record_cache import RecordCache
 from xaas_kube.run_index import KnownRun
-from xaas_kube.runs import list_all
+from xaas_kube.runs import Runs, latest, list_all
 from xaas_kube.words import Label, Resource, path
 
 FEW: Final = 30
 """Records that are read one by one, by their names. More are read as a list: for that the API server
 looks through the task runs of all runs of the namespace."""
 
+RUNS_OF_A_LIST: Final = 150
+"""Runs whose records are listed together: their uids, six kilobytes, are part of an address, and some
+proxies take no longer one than eight."""
+
+CHANGES_OF_A_LIST: Final = 3000
+"""Changes that these runs have logged, at most, if they are more than one: about a thousand records."""
+
 
 class Records:
-    """The records of runs. `selector` selects those that are watched."""
+    """The records of runs; those of `runs` are watched."""
 
-    def __init__(self, client: KubeClient, touched: Callable[[Touch], None], selector: str) -> None:
+    def __init__(self, client: KubeClient, touched: Callable[[Touch], None], runs: Runs) -> None:
         self._client = client
+        self._runs = runs
         self.cache = RecordCache(touched)
-        self.informer = Informer(client, path(Resource.TASK_RUNS, None), self.cache, selector)
+        self.informer = Informer(
+            client, path(Resource.TASK_RUNS, None), self.cache, scope=self._scope
+        )
+
+    async def _scope(self) -> Scope:
+        """The records of all runs that aren't put aside. Lists the runs."""
+        since = await latest(self._client, path(Resource.TASK_RUNS, None))
+        await self._runs.informer.refresh()
+        runs = list(self._runs.index.all())
+        expected = {uid for run in runs for uid in self.cache.uids(run.uid)}
+        for run in runs:
+            self.cache.expect(run.uid)
+
+        def told() -> None:
+            for run in runs:
+                self.cache.complete(run.uid)
+
+        return Scope([_of_runs(some) for some in _batches(runs)], expected, since, told)
+
+    async def of(self, known: KnownRun) -> dict[Key, Stored[TaskRecord]]:
+        """The records of a run that isn't put aside, from memory if they are there.
+
+        Raises NotFound, if it was asked for and is gone.
+        """
+        seen = self.cache.of(known.uid)
+        if seen is not None:
+            return seen
+        # If somebody removes them, it may be because the run is deleted: then nothing may be decided
+        # on what is left, and with the run read a commit to its older version is refused.
+        await self._runs.read(known.uid)
+        return await self.recall(known)
+
+    def meet(self, known: KnownRun) -> None:
+        """A run is seen, perhaps for the first time: of a new one the watch tells every record."""
+        if self.informer.synced.is_set() and not known.logged:
+            self.cache.expect(known.uid)
+            self.cache.complete(known.uid)
+
+    async def recall(self, known: KnownRun) -> dict[Key, Stored[TaskRecord]]:
+        """The records of a run, live, and in memory from now on."""
+        self.cache.expect(known.uid)
+        items = await self.items(known)
+        for item in items:
+            self.informer.tell(item)
+        self.cache.complete(known.uid)
+        seen = self.cache.of(known.uid)  # it has what was written meanwhile, too
+        return _stored(items) if seen is None else seen
+
+    def let_go(self, run: str) -> None:
+        """Forget the records of a run that is put aside, or gone."""
+        for uid in self.cache.drop(run):
+            self.informer.release(uid)
 
     async def read(
         self, known: KnownRun, keys: Collection[Key] | None
@@ -40,18 +107,12 @@ class Records:
             items = await self._read_each(known, keys)
         else:
             items = await self.items(known)
-        found = {}
-        for item in items:
-            key = record_objects.key_of(item)
-            if keys is None or key in keys:
-                version = item["metadata"]["resourceVersion"]
-                found[key] = Stored(record_objects.read(item), version)
-        return found
+        return {key: each for key, each in _stored(items).items() if keys is None or key in keys}
 
     async def items(self, known: KnownRun) -> list[Json]:
         """The objects of a run's task runs, live."""
         return await list_all(
-            self._client, path(Resource.TASK_RUNS, known.namespace), f"{Label.RUN}={known.uid}"
+            self._client, path(Resource.TASK_RUNS, known.namespace), _of_runs([known])
         )
 
     async def create(
@@ -121,6 +182,34 @@ class Records:
 
         found = await asyncio.gather(*(read(*key) for key in sorted(keys)))
         return [item for item in found if item is not None]
+
+
+def _stored(items: Iterable[Json]) -> dict[Key, Stored[TaskRecord]]:
+    return {
+        record_objects.key_of(item): Stored(
+            record_objects.read(item), item["metadata"]["resourceVersion"]
+        )
+        for item in items
+    }
+
+
+def _of_runs(runs: Iterable[KnownRun]) -> str:
+    """Selects the records of these runs."""
+    return f"{Label.RUN} in ({','.join(run.uid for run in runs)})"
+
+
+def _batches(runs: Iterable[KnownRun]) -> Iterator[list[KnownRun]]:
+    """Runs whose records make one list."""
+    batch: list[KnownRun] = []
+    changes = 0
+    for run in runs:
+        changes += run.logged
+        if batch and (len(batch) == RUNS_OF_A_LIST or changes > CHANGES_OF_A_LIST):
+            yield batch
+            batch, changes = [], run.logged
+        batch.append(run)
+    if batch:
+        yield batch
 
 
 def _named(record: TaskRecord) -> str:

@@ -1,38 +1,35 @@
 """Putting runs aside when they are over, and taking them back.
 
-A run that is over gets a label that takes it, and its task runs, out of the operator's watches: the
-past costs nothing. Its value is the run's own uid, in short, and the generation that was seen then. Of
-runs put aside the operator watches the metadata only, and only to see whether somebody wants something
-of one after all (a rollback, with kubectl or by REST): another generation is a wish that came later, and
-another uid a copy that was never put aside at all.
+A run that is over gets a label that takes it out of the operator's watches, and its task runs go with
+it (`records.py`): the past costs nothing. Its value is the run's own uid, in short, and the generation
+that was seen then. Of runs put aside the operator watches the metadata only, and only to see whether
+somebody wants something of one after all (a rollback, with kubectl or by REST): another generation is a
+wish that came later, and another uid a copy that was never put aside at all.
 """
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
 from typing import Final
 from weakref import WeakValueDictionary
 
 from xaas_core.admission import Refused
 from xaas_core.ports import NotFound, StoreError
 from xaas_kube import run_objects
-from xaas_kube.client import METADATA, Json, KubeClient
+from xaas_kube.client import Json, KubeClient
 from xaas_kube.errors import translated
 from xaas_kube.informer import Informer
 from xaas_kube.records import Records
-from xaas_kube.run_index import KnownRun
-from xaas_kube.runs import Runs, list_all
+from xaas_kube.run_index import KnownRun, known_run
+from xaas_kube.runs import Runs
 from xaas_kube.words import FINALIZER, Label, Resource, path
-
-AT_ONCE: Final = 8
-"""Labels of task runs that are written at once: the live runs come first."""
 
 AGAIN: Final = 2.0
 """Seconds until a run is tried again that couldn't be taken back."""
 
-TIDY_EVERY: Final = 60.0
-"""Seconds between looks for records that were left in the watch; they are rare, and do no harm."""
+SWEEP_EVERY: Final = 60.0
+"""Seconds between looks for records in memory whose run isn't there, twice in a row: a watch may tell
+late of a record whose run was put aside just then."""
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +37,8 @@ log = logging.getLogger(__name__)
 class Retirement:
     """Puts runs aside and takes them back; the sink of the informer of those put aside.
 
-    The run goes first, and comes back last: one that isn't put aside has all its records in the
-    operator's watch, wherever a crash comes. What is left then of one that is, `tidy` puts aside.
+    A run that comes back does so when all its records are in the memory of who takes it back, which is
+    the leader.
     """
 
     def __init__(self, client: KubeClient, runs: Runs, records: Records) -> None:
@@ -53,7 +50,6 @@ class Retirement:
         self._wanted: dict[str, tuple[str, str]] = {}
         self._leads = False
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._few = asyncio.Semaphore(AT_ONCE)
         runs.elsewhere = self._places.get
         self.informer = Informer(
             client, path(Resource.RUNS, None), self, Label.OVER.value, metadata_only=True
@@ -78,11 +74,9 @@ class Retirement:
                 retired = await self._runs.patch(known.uid, patch)
                 self._places[known.uid] = (known.namespace, known.name)
                 self._runs.informer.forget(known.uid, int(retired["metadata"]["resourceVersion"]))
-            # Those that are seen: one that isn't (a watch that is dead) is put aside by `tidy`.
-            await self._label_all(self._records.cache.items(known.uid), "true")
 
-    async def tidy(self) -> None:
-        """Take back what is wanted, and put aside what was left behind. The leader's, until cancelled.
+    def lead(self) -> None:
+        """Take back what is wanted, from now on.
 
         One replica takes a run back, and it is the one that decides about it: its own memory then has
         all records before it has the run.
@@ -90,24 +84,17 @@ class Retirement:
         self._leads = True
         for uid, place in self._wanted.items():
             self._begin(uid, place)
-        while True:
-            for uid in self._records.cache.runs():
-                try:
-                    await self._tidy(uid)
-                except StoreError as error:
-                    log.warning("records of the run %s can't be put aside yet: %s", uid, error)
-            await asyncio.sleep(TIDY_EVERY)
 
-    async def _tidy(self, uid: str) -> None:
-        async with self._lock(uid):
-            place = self._places.get(uid)
-            if place is None:
-                return
-            with translated("run"):
-                run = await self._client.get(path(Resource.RUNS, *place), accept=METADATA)
-            meta = run["metadata"]
-            if meta["uid"] == uid and Label.OVER in (meta.get("labels") or {}):
-                await self._label_all(self._records.cache.items(uid), "true")
+    async def sweep(self) -> None:
+        """Let go of records that nobody needs, until cancelled."""
+        before: set[str] = set()
+        while True:
+            await asyncio.sleep(SWEEP_EVERY)
+            kept = self._records.cache.runs() - self._under_way.keys()
+            unknown = {uid for uid in kept if self._runs.index.get(uid) is None}
+            for uid in unknown & before:  # not those whose run may be told of in a moment
+                self._records.let_go(uid)
+            before = unknown
 
     async def revive(self, uid: str, namespace: str, name: str) -> None:
         """Take a run back of which somebody wants something now."""
@@ -121,13 +108,8 @@ class Retirement:
         if not _is_wanted(item["metadata"]):
             return  # another one took it back already, and nothing is wanted of it any more
         uid = item["metadata"]["uid"]
-        selector = f"{Label.RUN}={uid}"
-        records = await list_all(self._client, path(Resource.TASK_RUNS, namespace), selector)
-        await self._label_all(records, None)
         # Its records are in the memory, all of them, before anybody decides about it.
-        for record in await list_all(self._client, path(Resource.TASK_RUNS, namespace), selector):
-            self._records.informer.tell(record)
-        self._records.cache.complete(uid)
+        await self._records.recall(known_run(item))
         metadata: Json = {
             "uid": uid,
             # Guarded: others may hold on to it, too, from now on, or let go of it.
@@ -173,20 +155,6 @@ class Retirement:
             except (StoreError, Refused) as error:
                 log.warning("the run %s/%s can't be taken back yet: %s", namespace, name, error)
                 await asyncio.sleep(AGAIN)
-
-    async def _label_all(self, items: Sequence[Json], value: str | None) -> None:
-        await asyncio.gather(*(self._label(item, value) for item in items))
-
-    async def _label(self, item: Json, value: str | None) -> None:
-        async with self._few:
-            await self._label_one(item, value)
-
-    async def _label_one(self, item: Json, value: str | None) -> None:
-        meta = item["metadata"]
-        where = path(Resource.TASK_RUNS, meta["namespace"], meta["name"])
-        patch = {"metadata": {"uid": meta["uid"], "labels": {Label.OVER.value: value}}}
-        with contextlib.suppress(NotFound), translated("task run"):
-            await self._client.patch(where, patch)
 
 
 def _is_wanted(meta: Json) -> bool:

@@ -19,9 +19,12 @@ from xaas_kube.words import Label, Resource, path
 NOT_OVER: Final = f"!{Label.OVER}"
 """Selects what wasn't put aside."""
 
-CATCH_UP: Final = 5
+CATCH_UP: Final = 0.015
 CATCH_UP_PAUSE: Final = 0.003
-"""Looks, and seconds between them, until a memory surely has what was written before."""
+"""Seconds, and seconds between looks, until a memory surely has what was written before."""
+
+SLOWER: Final = 3
+"""Where the API server takes longer to answer, so many times as long as that."""
 
 
 class Runs:
@@ -138,21 +141,27 @@ class Runs:
         """Wait until an informer has surely told what was written before, by whomever.
 
         The API server answers this list once its own memory has every write until now; the watch of
-        the same memory then has it, too, and only has to arrive.
+        the same memory then has it, too, and only has to arrive. Whether it has can't be seen where
+        the newest write was one of something else, so there is an end to waiting.
         """
+        loop = asyncio.get_running_loop()
+        asked = loop.time()
         with translated(resource):
-            found = await self._client.get(
-                path(resource, namespace), {"fieldSelector": "metadata.name=-"}, METADATA_LIST
-            )
-        wanted = int(found["metadata"]["resourceVersion"])
-        for _ in range(CATCH_UP):
-            if informer.version >= wanted:
-                return
+            wanted = int(await latest(self._client, path(resource, namespace)))
+        now = loop.time()
+        end = now + max(CATCH_UP, SLOWER * (now - asked))
+        while informer.version < wanted and loop.time() < end:  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(CATCH_UP_PAUSE)
 
     async def all(self) -> list[Json]:
         """The objects of all runs there are, live."""
         return await list_all(self._client, path(Resource.RUNS, None))
+
+
+async def latest(client: KubeClient, where: str) -> str:
+    """The version that a list has now, by a list of nothing."""
+    found = await client.get(where, {"fieldSelector": "metadata.name=-"}, METADATA_LIST)
+    return str(found["metadata"]["resourceVersion"])
 
 
 async def list_all(

@@ -48,7 +48,8 @@ class SeenJob:
 
 @dataclass(frozen=True)
 class SeenPod:
-    """A pod. `run` is empty while it doesn't say what it is for, as one of the pool. `over`: none of its containers runs any more; `ending`: it is being stopped. `gone`: steps whose container has ended;
+    """A pod. `run` is empty while it doesn't say what it is for, as one of the pool. `over`: none of its
+    containers runs any more; `ending`: it is being stopped. `gone`: steps whose container has ended;
     `started`: any of them ever ran. `trouble`: why it can't start, by its status;
     `learnt`: by an event, where its status doesn't say."""
 

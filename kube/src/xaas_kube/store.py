@@ -35,6 +35,7 @@ from xaas_core.ports import (
     NotFound,
     OperationPending,
     Page,
+    Part,
     Query,
     Stored,
     Touch,
@@ -55,7 +56,7 @@ from xaas_kube.plans import Plans
 from xaas_kube.records import Records
 from xaas_kube.retirement import Retirement
 from xaas_kube.run_index import KnownRun
-from xaas_kube.runs import NOT_OVER, Runs
+from xaas_kube.runs import Runs
 from xaas_kube.words import FINALIZER, Annotation, Resource, path
 
 REMEMBERED_REQUESTS: Final = 20
@@ -78,8 +79,8 @@ class KubernetesStore:
         self._watches_records = live_only
         self._broadcast = Broadcast()
         self._feed = ChangeFeed(clock.now(), uuid.uuid4().hex[:8])
-        self._runs = Runs(client, self._broadcast.send, self._feed, live_only=live_only)
-        self._records = Records(client, self._record_touched, NOT_OVER)
+        self._runs = Runs(client, self._run_touched, self._feed, live_only=live_only)
+        self._records = Records(client, self._record_touched, self._runs)
         self._plans = Plans(client)
         self._commits = Commits(
             client, clock, CommitTargets(self._runs, self._records, self._plans), self._category
@@ -97,13 +98,20 @@ class KubernetesStore:
 
     async def start_up(self) -> None:
         """Watch, and wait until everything was listed once."""
-        informers = [self._runs.informer, *self._definition_informers.values()]
+        informers = list(self._definition_informers.values())
         if self._watches_records:
-            informers += [self._records.informer, self._retirement.informer]
-        self._tasks = [asyncio.create_task(each.run(), name="informer") for each in informers]
-        for informer, task in zip(informers, self._tasks, strict=True):
-            await informer.until_synced(task)
+            informers += [self._retirement.informer, self._records.informer]
+            await self._inform(informers)  # the records have listed the runs, too
+            self._tasks.append(asyncio.create_task(self._retirement.sweep(), name="sweep"))
+            informers = []
+        await self._inform([*informers, self._runs.informer])
         self._feed.settle()
+
+    async def _inform(self, informers: Sequence[Informer]) -> None:
+        tasks = [asyncio.create_task(each.run(), name="informer") for each in informers]
+        self._tasks += tasks
+        for informer, task in zip(informers, tasks, strict=True):
+            await informer.until_synced(task)
 
     async def refresh(self) -> None:
         """See what was written until now, whatever the watches have told. Raises Unavailable.
@@ -112,14 +120,11 @@ class KubernetesStore:
         watch can be dead for a minute before that is noticed.
         """
         with translated("list"):
-            lists = (self._runs.informer.refresh(), self._records.informer.refresh())
-            for failure in await asyncio.gather(*lists, return_exceptions=True):
-                if failure is not None:
-                    raise failure
+            await self._records.informer.refresh()  # it lists the runs, too
 
-    async def tidy(self) -> None:
-        """Take runs back that are wanted, and put aside what was left behind. For the leader."""
-        await self._retirement.tidy()
+    def lead(self) -> None:
+        """From now on take runs back that were put aside, if they are wanted."""
+        self._retirement.lead()
 
     async def failed(self) -> None:
         """Wait until a watch ends, which none ever should, and raise its error."""
@@ -135,8 +140,16 @@ class KubernetesStore:
             await asyncio.wait(self._tasks)
         self._broadcast.close()
 
+    def _run_touched(self, touch: Touch) -> None:
+        known = self._runs.index.get(touch.run)
+        if known is None:
+            self._records.let_go(touch.run)
+        elif touch.part is Part.SPEC:
+            self._records.meet(known)
+        self._broadcast.send(touch)
+
     def _record_touched(self, touch: Touch) -> None:
-        # Records that go out of sight with their run, which was put aside, are no news.
+        # Of a run that was put aside, late ones are no news; neither are they before it is taken back.
         if self._runs.index.get(touch.run) is not None:
             self._broadcast.send(touch)
 
@@ -348,11 +361,10 @@ class KubernetesStore:
         self, uid: str, keys: Collection[Key] | None = None
     ) -> dict[Key, Stored[TaskRecord]]:
         """See the port."""
-        if keys is None and self._watches_records and self._runs.index.get(uid) is not None:
-            seen = self._records.cache.of(uid)
-            if seen is not None:
-                return seen
         try:
+            known = self._runs.index.get(uid)
+            if keys is None and self._watches_records and known is not None:
+                return await self._records.of(known)
             return await self._records.read(await self._runs.find(uid), keys)
         except NotFound:
             return {}

@@ -165,7 +165,7 @@ class Leader:
                 self.health.waiting = lambda: len(self.controller.queue)
                 self.health.looks = lambda: self.controller.looks
                 group.create_task(self.launcher.failed())
-                group.create_task(self.store.tidy())
+                self.store.lead()
                 group.create_task(self.controller.run())
                 group.create_task(self.readiness.run())
                 group.create_task(self.recorder.run())

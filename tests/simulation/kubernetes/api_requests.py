@@ -13,6 +13,10 @@ _PATH = re.compile(
     r"/(?P<resource>[a-z]+)(?:/(?P<name>[^/]+))?(?:/(?P<part>[a-z]+))?"
 )
 
+_TERM = re.compile(
+    r"(?P<not>!)?(?P<key>[^\s,=!()]+)(?: in \((?P<values>[^)]*)\)|==?(?P<value>[^,]*))?"
+)
+
 
 class Place(NamedTuple):
     """What a path names. `namespace` None: all of them; `name` empty: the list."""
@@ -41,24 +45,25 @@ def place_of(path: str) -> Place:
 class Selector:
     """Label and field selectors, read."""
 
-    wanted: tuple[tuple[str, str | None], ...] = ()  # None: with any value
+    wanted: tuple[tuple[str, frozenset[str] | None], ...] = ()  # None: with any value
     unwanted: tuple[str, ...] = ()
     name: str | None = None
 
     @classmethod
     def read(cls, params: Any) -> "Selector":
-        """Of a request's parameters: `k`, `!k`, `k=v`, and `metadata.name=...`."""
-        wanted: list[tuple[str, str | None]] = []
+        """Of a request's parameters: `k`, `!k`, `k=v`, `k in (v,w)`, and `metadata.name=...`."""
+        wanted: list[tuple[str, frozenset[str] | None]] = []
         unwanted: list[str] = []
-        for term in filter(None, str((params or {}).get("labelSelector") or "").split(",")):
-            key, equals, value = term.partition("=")
-            if key.startswith("!"):
-                unwanted.append(key[1:])
+        for term in _TERM.finditer(str((params or {}).get("labelSelector") or "")):
+            if term["not"]:
+                unwanted.append(term["key"])
+            elif term["values"] is not None:
+                wanted.append((term["key"], frozenset(term["values"].split(","))))
             else:
-                wanted.append((key, value.lstrip("=") if equals else None))
+                wanted.append((term["key"], frozenset([term["value"]]) if term["value"] else None))
         name = None
-        for term in filter(None, str((params or {}).get("fieldSelector") or "").split(",")):
-            field, _, value = term.partition("=")
+        for each in filter(None, str((params or {}).get("fieldSelector") or "").split(",")):
+            field, _, value = each.partition("=")
             if field == "metadata.name":
                 name = value
         return cls(tuple(wanted), tuple(unwanted), name)
@@ -71,7 +76,8 @@ class Selector:
         if any(key in labels for key in self.unwanted):
             return False
         return all(
-            key in labels and (value is None or labels[key] == value) for key, value in self.wanted
+            key in labels and (values is None or labels[key] in values)
+            for key, values in self.wanted
         )
 
 

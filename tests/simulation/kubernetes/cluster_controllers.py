@@ -1,7 +1,7 @@
 """Kubernetes' own controllers: of Jobs, of what is finished for long, and the collector of garbage.
 
-A Job gets one pod (`backoffLimit: 0`), and its last condition some time after the pod has ended; its
-pods carry a finalizer until they are counted. Jobs that finished go after their TTL. What a deleted
+A Job gets one pod (`backoffLimit: 0`), and its last condition some time after the pod has ended; if it got
+a second one, that goes then. Its pods carry a finalizer until they are counted. Jobs that finished go after their TTL. What a deleted
 object owned goes after it, or, in the foreground, before it.
 """
 
@@ -120,6 +120,12 @@ class Controllers:
         condition |= {"message": "" if good else text}
 
         def finish() -> None:
+            for other in self._owned(job["metadata"]["uid"]):
+                if (
+                    other["status"].get("phase") not in ENDED
+                    and "deletionTimestamp" not in other["metadata"]
+                ):
+                    self._delete(other, "Background")
             self._server.change(job, lambda item: item.update(status={"conditions": [condition]}))
 
         self._after(0.1, 2.0, pod["metadata"]["name"], "condition", finish)

@@ -178,8 +178,6 @@ class Judge:
         meta = run["metadata"]
         check(Label.OVER in (meta.get("labels") or {}), "the run isn't put aside")
         check(not meta.get("finalizers"), "finalizers are left: %s", meta.get("finalizers"))
-        for item in self.server.all("pipelinetaskruns"):
-            check(Label.OVER in item["metadata"]["labels"], "a record isn't put aside")
         for item in self.server.all("jobs"):
             ttl = item["spec"].get("ttlSecondsAfterFinished")
             check(ttl is not None, "a Job is kept for ever: %s", item["metadata"]["name"])

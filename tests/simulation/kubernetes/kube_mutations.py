@@ -141,6 +141,11 @@ def never_taken_back() -> list[Patch]:
     return [(Retirement, "revive", revive)]
 
 
+def records_never_let_go() -> list[Patch]:
+    """The records of runs that are over stay in memory."""
+    return [(Records, "let_go", lambda self, run: None)]
+
+
 def jobs_never_released() -> list[Patch]:
     """Jobs are kept for ever."""
 
@@ -174,6 +179,7 @@ KUBE_MUTATIONS: Defects = {
         watch_never_lists_again,
         never_put_aside,
         never_taken_back,
+        records_never_let_go,
         jobs_never_released,
         changes_told_once,
         status_unguarded,

@@ -16,6 +16,7 @@ from tests.simulation.witness import OVER, Witness
 from xaas_core.engine.states import AT_REST
 from xaas_kube import run_objects
 from xaas_kube.client import Json
+from xaas_kube.retirement import SWEEP_EVERY
 from xaas_kube.words import Label
 
 LONGEST = 6 * 3600.0
@@ -94,9 +95,7 @@ class Rest:
             meta = run["metadata"]
             seen = (meta.get("labels") or {}).get(Label.OVER, "").rpartition("-")[2]
             aside = seen == str(meta["generation"])
-            records = self._world.server.all("pipelinetaskruns")
-            left = [each for each in records if Label.OVER not in each["metadata"]["labels"]]
-            return "" if aside and not meta.get("finalizers") and not left else "not put aside"
+            return "" if aside and not meta.get("finalizers") else "not put aside"
         if status.get("observedGeneration") != run["metadata"]["generation"]:
             return "a wish isn't seen yet"
         missing = status.get("reason") == "DefinitionMissing"
@@ -214,6 +213,10 @@ class Rest:
         run = self._world.users.run
         assert run is not None
         self._world.judge.check_over(run)
+        await asyncio.sleep(2 * SWEEP_EVERY)
+        for operator in self._world.operators:
+            kept = operator.store is not None and operator.store._records.cache.runs()
+            check(not kept, "records of a run that is over are kept in memory")
         if self._world.faults.lease:
             return  # the Lease is renewed
         self._world.weather.counting = False

@@ -28,7 +28,7 @@ class Pod:
     item: Json
     job: KubeJob
     runs: list[ContainerRun] = field(default_factory=list)
-    started_at: float | None = None
+    bound_at: float | None = None
     ending: bool = False
     why: Json = field(default_factory=dict)
     dead: bool = False  # its node is: nobody tells anything of it
@@ -84,7 +84,7 @@ class Kubelet:
         if "deletionTimestamp" in meta:
             self._after(0.0, 0.1, pod.name, "stop", partial(self._stop, pod, {}))
         elif spec.get("activeDeadlineSeconds") is not None and not pod.ending:
-            began = pod.started_at
+            began = pod.bound_at  # also of one whose image isn't there
             if began is not None:
                 now = asyncio.get_running_loop().time()
                 left = max(began + spec["activeDeadlineSeconds"] - now, 0.0)
@@ -109,6 +109,7 @@ class Kubelet:
             item["status"] = {**(item.get("status") or {}), "phase": "Pending"}
             item["status"]["conditions"] = [_scheduled("True", "", "")]
 
+        pod.bound_at = asyncio.get_running_loop().time()
         self._server.change(pod.item, bound)
         if pod.stuck:
             self._after(0.3, 1.0, pod.name, "pull", partial(self._back_off, pod, "ErrImagePull"))
@@ -126,7 +127,6 @@ class Kubelet:
     def _start(self, pod: Pod) -> None:
         if pod.ending:
             return
-        pod.started_at = asyncio.get_running_loop().time()
         pod.job.waiting.discard(pod.item["metadata"]["uid"])
         for each in pod.item["spec"]["containers"]:
             self._count += 1

@@ -118,7 +118,7 @@ class Operator:
                 await launcher.start_up()
                 await store.refresh()
                 group.create_task(launcher.failed())
-                group.create_task(store.tidy())
+                store.lead()
                 group.create_task(controller.run())
         except Exception as error:  # noqa: BLE001 - a replica whose part ends is started anew
             weather.note("operator %s ends: %r", name, error)
