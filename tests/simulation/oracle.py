@@ -252,10 +252,10 @@ class RunOracle:
         self, key: Key, old: Attempt, new: Attempt, by_runner: bool, now: int
     ) -> None:
         if old.round > new.round or (old.round == new.round and old.decided_at != new.decided_at):
-            # Written ahead by a decision that was lost: decided again.
-            check(
-                (key, old.number) not in self.launched and not old.begun, "%s is decided again", key
-            )
+            # Written ahead by a decision that was lost: decided again. Where two act at once, one may
+            # have launched it just now: it stays the same attempt, of the same name.
+            launched = self.strict and (key, old.number) in self.launched
+            check(not launched and not old.begun, "%s is decided again", key)
             return
         fixed = ("number", "round", "decided_at", "order", "undoes")
         same = all(getattr(old, name) == getattr(new, name) for name in fixed)

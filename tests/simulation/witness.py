@@ -48,6 +48,8 @@ class Witness(Watcher):
         self, row: Row, old: TaskRecord | None, new: TaskRecord, by_runner: bool
     ) -> None:
         """A record was written."""
+        if self.removed:
+            return  # on its way for so long that there is no run any more: it is collected
         last = new.last
         self._stage.note("  record %s/%s %s", new.ref, new.side, Shown(last))
         if by_runner and last is not None and len(last.steps) == 1:

@@ -288,11 +288,11 @@ class KubernetesStore:
                 check_over(run.status.summary.state, run.pending_request)
                 guard["resourceVersion"] = item["metadata"]["resourceVersion"]
             with contextlib.suppress(Conflict):
-                return await self._delete(item, guard)
+                return run_objects.read(await self._delete(item, guard))
         raise Unavailable(f"the run {uid} is written again and again by others")
 
-    async def _delete(self, item: Json, guard: Json) -> Run:
-        """Delete a run's object. Raises Conflict, NotFound."""
+    async def _delete(self, item: Json, guard: Json) -> Json:
+        """Delete a run's object; the answer is what was left of it. Raises Conflict, NotFound."""
         meta = item["metadata"]
         uid = meta["uid"]
         options = {"preconditions": guard, "propagationPolicy": "Background"}
@@ -302,10 +302,10 @@ class KubernetesStore:
             )
         if answer.get("kind") == "PipelineRun":
             self._runs.tell(answer)
-            return run_objects.read(answer)
+            return answer
         # Nothing held it: it is gone already.
         self._runs.informer.forget(uid, int(meta["resourceVersion"]))
-        return run_objects.read(item)
+        return item
 
     # ------------------------------------------------------------------------------- reading runs
 
@@ -394,18 +394,22 @@ class KubernetesStore:
             item = await self._runs.read(uid)
         except NotFound:
             return
-        meta = item["metadata"]
-        where = path(Resource.RUNS, meta["namespace"], meta["name"])
-        with contextlib.suppress(NotFound), translated(f"run {uid!r}"):
-            if FINALIZER in (meta.get("finalizers") or ()):
-                version = meta["resourceVersion"]
-                others = run_objects.finalizers_of_others(item)
-                guarded = {"uid": uid, "resourceVersion": version, "finalizers": others}
-                item = await self._client.patch(where, {"metadata": guarded})
+        version = item["metadata"]["resourceVersion"]
+        with contextlib.suppress(NotFound):
             if "deletionTimestamp" not in item["metadata"]:
-                options = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
-                await self._client.delete(where, options)
-        self._runs.informer.forget(uid, int(meta["resourceVersion"]))
+                # Guarded: it may arrive late, when somebody has asked for something meanwhile.
+                item = await self._delete(item, {"uid": uid, "resourceVersion": version})
+            meta = item["metadata"]
+            if FINALIZER in (meta.get("finalizers") or ()):
+                guarded = {
+                    "uid": uid,
+                    "resourceVersion": meta["resourceVersion"],
+                    "finalizers": run_objects.finalizers_of_others(item),
+                }
+                where = path(Resource.RUNS, meta["namespace"], meta["name"])
+                with translated(f"run {uid!r}"):
+                    await self._client.patch(where, {"metadata": guarded})
+        self._runs.informer.forget(uid, int(version))
 
     # ---------------------------------------------------------------------------- what was written
 
