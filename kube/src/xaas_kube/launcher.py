@@ -14,6 +14,7 @@ Nothing here has to survive a restart: it is read anew.
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Collection
 from functools import partial
 from typing import Final
@@ -33,6 +34,10 @@ from xaas_kube.sightings import SeenJob, SeenPod, is_ours
 from xaas_kube.words import MANAGER, Label, jobs, pods
 
 SELECTOR: Final = f"{Label.MANAGED_BY}={MANAGER},{Label.COMPONENT}=step"
+
+ABSENT_FOR: Final = 1.0
+"""Seconds for which one that isn't there needn't be asked for again: no longer, for another replica that
+thinks it leads may have started it meanwhile."""
 
 MARK_EVERY: Final = 2.0
 MARK_AT_LEAST_EVERY: Final = 30.0
@@ -70,7 +75,7 @@ class JobLauncher:
         self._pods = Informer(client, pods(None), self._seen.pods, SELECTOR)
         self._refused: dict[RunnerKey, str] = {}
         self._held_up: dict[RunnerKey, str] = {}
-        self._absent: set[RunnerKey] = set()
+        self._absent: dict[RunnerKey, float] = {}  # when that was asked
         self._ahead: set[RunnerKey] = set()
         self._preparing: set[RunnerKey] = set()  # those of them whose Job is being made
         self._starting: dict[RunnerKey, asyncio.Task[None]] = {}
@@ -182,7 +187,7 @@ class JobLauncher:
             self._not_before.pop(runner, None)
             return
         # Whether it is made is not known from here on, whatever the answer is.
-        self._absent.discard(runner)
+        self._absent.pop(runner, None)
         try:
             made = await self._of_pool(order, run) or await self._create(order, run)
         except ApiError as error:
@@ -250,10 +255,9 @@ class JobLauncher:
             await self._delete(namespace, name)
         if alive:
             raise Unavailable(f"{len(alive)} runners of the run {run} are still being stopped")
-        for memory in (self._refused, self._held_up, self._not_before):
+        for memory in (self._refused, self._held_up, self._not_before, self._absent):
             for runner in [each for each in memory if each.run == run]:
                 del memory[runner]
-        self._absent -= {each for each in self._absent if each.run == run}
 
     def subscribe(self, changed: Callable[[str], None]) -> None:
         """See the port."""
@@ -382,9 +386,11 @@ class JobLauncher:
             return Sighting(
                 runner.attempt, runner.launch, Phase.LIVE, message=text, held=held, starting=True
             )
-        if runner not in self._absent and await self._is_there(run, runner):
-            return Sighting(runner.attempt, runner.launch, Phase.LIVE)
-        self._absent.add(runner)
+        now = asyncio.get_running_loop().time()
+        if now > self._absent.get(runner, -math.inf) + ABSENT_FOR:
+            if await self._is_there(run, runner):
+                return Sighting(runner.attempt, runner.launch, Phase.LIVE)
+            self._absent[runner] = now
         return Sighting(runner.attempt, runner.launch, Phase.ABSENT, message=text, held=held)
 
     async def _is_there(self, run: KnownRun, runner: RunnerKey) -> bool:

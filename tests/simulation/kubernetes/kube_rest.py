@@ -121,13 +121,13 @@ class Rest:
             return  # it may be removed at any moment
         if not self._world.faults.strict and not self._world.faults.lease:
             return  # what one has decided the other may still write
-        before, asked = self._written(), len(self._world.witness.requests)
+        before, requested = self._written(), len(self._world.witness.requests)
         self._world.weather.counting = False
         for operator in self._world.operators:
             if operator.controller is not None:
                 operator.controller.queue.add(self._world.users.uid)
         await asyncio.sleep(1.0)
-        same = self._written() == before or len(self._world.witness.requests) > asked
+        same = self._written() == before or len(self._world.witness.requests) > requested
         check(same, "a look at a run at rest writes")
         self._world.weather.counting = True
 

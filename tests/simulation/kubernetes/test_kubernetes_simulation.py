@@ -20,7 +20,13 @@ CRASH_EVERY = 23
 FOUND = (739, 1276, 2340, 3182)
 """Seeds that showed a defect once; the runs that they play change as scenarios are added."""
 
-QUICK = ("over_by_a_container", "changes_told_once", "never_put_aside", "never_taken_back")
+QUICK = (
+    "over_by_a_container",
+    "changes_told_once",
+    "never_put_aside",
+    "never_taken_back",
+    "records_never_let_go",
+)
 """Defects that are found within a second or two."""
 
 
