@@ -23,7 +23,9 @@ import os
 import statistics
 import sys
 import uuid
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 
 import httpx
 from benchmarks import (
@@ -83,15 +85,20 @@ async def tutorial(report: Report, bare: BareJobs, runs: RestRuns, turns: int) -
     report.goal("tutorial / bound", single / least, 1.3, "x")
 
 
-async def ten(report: Report, bare: BareJobs, runs: RestRuns) -> None:
-    """Ten runs at once. The bound: as many Jobs as they have tasks, all made at once.
+async def ten(
+    report: Report, bare: BareJobs, runs: RestRuns, clear: Callable[[], Awaitable[None]], turns: int
+) -> None:
+    """Ten runs at once, in turns with the bound: as many Jobs as they have tasks, all made at once.
 
     That is until their scripts have ended. What the end of their pods costs the node comes mostly after
     that; in a run, where most tasks wait for others, it comes while further pods start.
     """
     tasks = RUNS_AT_ONCE * len(DAG)
-    least, complete = await bare.at_once(tasks)
-    taken = await runs.at_once(RUNS_AT_ONCE)
+    turn = []
+    for _ in range(turns):
+        turn.append((*await bare.at_once(tasks), await runs.at_once(RUNS_AT_ONCE)))
+        await clear()  # the next one doesn't carry the pods of this one
+    least, complete, taken = map(statistics.median, zip(*turn, strict=True))
     report.line(f"       {tasks} bare Jobs at once: {least:.1f} s, {tasks / least:.1f} a second")
     report.line(f"       until all of them are `Complete`: {complete:.1f} s")
     report.line(f"       {RUNS_AT_ONCE} runs at once, to the last `complete`: {taken:.1f} s")
@@ -117,7 +124,7 @@ async def with_pods(report: Report, product: installed.Installed, part: str, tur
             if part == "tutorial":
                 await tutorial(report, bare, runs, turns)
             elif part == "ten":
-                await ten(report, bare, runs)
+                await ten(report, bare, runs, partial(cleared, client, place), turns)
             elif part == "steps":
                 await cluster_steps.handed_over(report, rest, runs, place, turns)
             elif part == "pool":
