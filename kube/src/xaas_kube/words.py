@@ -33,7 +33,7 @@ class Label(StrEnum):
     SIDE = "xaas.dev/process-type"  # do or undo
     ATTEMPT = "xaas.dev/attempt"
     LAUNCH = "xaas.dev/launch"
-    OVER = "xaas.dev/over"  # of a run to which nothing will happen: no watch of the operator has it
+    OVER = "xaas.dev/over"  # of a run that is put aside: to which nothing will happen any more
     TARGET = "xaas.dev/target"  # PipelineTask: a hidden run of one task
     RUNNER = "xaas.dev/runner"  # of a Job and its pod: whose they are, as REST names it
     POOL = "xaas.dev/pool"  # of a Job that is or was an idle runner: its shape
