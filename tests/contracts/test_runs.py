@@ -288,6 +288,22 @@ async def test_a_run_is_deleted_only_if_it_is_over_and_nothing_is_asked_of_it(st
     assert (await store.mark_deleting(uid, only_over=True)).meta.deleting
 
 
+async def test_a_run_is_removed_only_if_nothing_was_asked_since_that_was_decided(
+    store: Store,
+) -> None:
+    run = await make(store)
+    uid, decided = run.meta.uid, (await move(store, run, RunState.COMPLETE)).meta.resource_version
+    await store.request(uid, Request("1", Operation.ROLLBACK))
+    with pytest.raises(Conflict):
+        await store.remove_run(uid, decided)
+    assert (await store.get_run(uid)).pending_request == Request("1", Operation.ROLLBACK)
+    await store.mark_deleting(uid)
+    await store.remove_run(uid, decided)  # whoever deletes it doesn't care
+    with pytest.raises(NotFound):
+        await store.get_run(uid)
+    await store.remove_run(uid, decided)
+
+
 async def test_a_removed_run_is_gone_with_all_it_owns(store: Store) -> None:
     run, other = await make(store), await make(store)
     for each in (run, other):

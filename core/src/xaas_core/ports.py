@@ -248,8 +248,9 @@ class Store(Protocol):
         isn't in this version any more.
         """
 
-    async def remove_run(self, uid: str) -> None:
-        """Remove the run and all it owns; no error if it is gone."""
+    async def remove_run(self, uid: str, version: str | None = None) -> None:
+        """Remove the run and all it owns; no error if it is gone. With `version` Conflict, if it isn't in
+        that version any more and nobody is deleting it: something was asked of it meanwhile."""
 
     async def plan(self, uid: str) -> Plan | None:
         """The run's plan; None if it isn't made yet. Raises NotFound."""

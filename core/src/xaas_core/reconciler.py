@@ -95,7 +95,7 @@ class Reconciler:
             gathered = await self._gather(uid, fresh)
             if gathered.run.meta.deleting and not gathered.plan.tasks:
                 # Never planned; or its plan, and its records, were removed before it was.
-                await self._remove(uid)
+                await self._remove(gathered.run)
                 return None
             decision = await self._decide(gathered)
             if not fresh and not await self._knows_all(gathered, decision):
@@ -271,7 +271,7 @@ class Reconciler:
             runner = RunnerKey(uid, release.ref, release.side, release.attempt, release.launch)
             await launcher.release(runner)
         if decision.remove:
-            await self._remove(uid)
+            await self._remove(run)
         elif decision.retire:
             await self._ports.store.retire_run(run)
 
@@ -290,9 +290,9 @@ class Reconciler:
             token=self._tokens.issue(runner),
         )
 
-    async def _remove(self, uid: str) -> None:
-        await self._ports.launcher.forget(uid)
-        await self._ports.store.remove_run(uid)
+    async def _remove(self, run: Run) -> None:
+        await self._ports.launcher.forget(run.meta.uid)
+        await self._ports.store.remove_run(run.meta.uid, run.meta.resource_version)
 
 
 def _intended(gathered: Gathered, end: End) -> bool:

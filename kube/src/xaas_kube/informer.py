@@ -66,8 +66,8 @@ class Scope:
     """What is to be listed: what label selectors select, one list for each (None: everything).
 
     `expected`: uids of objects that are known and must be in these lists, or else are gone. `since`: the
-    resource version from which to watch, if it isn't that of the first list; the lists are at least as
-    new. `told` is called when all that was listed has been told.
+    resource version from which to watch, if it isn't that of the first list. `told` is called when all
+    that was listed has been told.
     """
 
     selectors: Sequence[str | None]
@@ -157,6 +157,7 @@ class Informer:
             self._sink.seen(item)
         except Exception:  # whatever is wrong with one object, the others are told of
             log.exception("%s: %s can't be understood", self._path, item["metadata"].get("name"))
+            self.release(uid)
         return True
 
     def forget(self, uid: str, version: int) -> None:
@@ -185,7 +186,7 @@ class Informer:
         # may not be in them either, and is there all the same.)
         since, listed = scope.since, set[str]()
         for selector in scope.selectors:
-            version = await self._list_selected(selector, scope.since, listed)
+            version = await self._list_selected(selector, listed)
             since = since or version
         self._at = since
         for uid in scope.expected - listed:
@@ -193,23 +194,17 @@ class Informer:
         scope.told()
         self.synced.set()
 
-    async def _list_selected(self, selector: str | None, since: str, listed: set[str]) -> str:
+    async def _list_selected(self, selector: str | None, listed: set[str]) -> str:
         """Tell of one list, and note who is in it; the answer is its version."""
         params: dict[str, Any] = {"limit": PAGE, "labelSelector": selector}
-        if since:  # from the API server's memory, also where it reads other lists from etcd
-            params |= {"resourceVersion": since, "resourceVersionMatch": "NotOlderThan"}
         while True:
             page = await self._client.get(self._path, params, self._accept[0])
             for item in page["items"] or ():  # null, where an empty list of metadata is meant
                 listed.add(item["metadata"]["uid"])
                 self.tell(item)
-            if not page["metadata"].get("continue"):
+            params["continue"] = page["metadata"].get("continue")
+            if not params["continue"]:
                 return str(page["metadata"]["resourceVersion"])
-            params = {
-                "limit": PAGE,
-                "labelSelector": selector,
-                "continue": page["metadata"]["continue"],
-            }
 
     async def _watch(self) -> None:
         params = {

@@ -67,8 +67,12 @@ class RecordCache:
         """The runs of which something is kept here."""
         return self._items.keys() | self._whole | self._awaited
 
+    def wants(self, run: str) -> bool:
+        """Whether it matters that all records of a run are here."""
+        return run in self._whole or run in self._awaited
+
     def expect(self, run: str) -> None:
-        """All records of a run are about to be told: `complete` follows, if none is dropped before."""
+        """All records of a run are about to be told: `complete` follows, if none goes before."""
         self._awaited.add(run)
 
     def complete(self, run: str) -> None:
@@ -111,6 +115,7 @@ class RecordCache:
             self._clear(run)
         # Removed: whoever decides about this run must ask for its records live.
         self._whole.discard(run)
+        self._awaited.discard(run)
         self._touched(Touch(run, self._part or Part.RECORD))
 
     def _clear(self, run: str) -> None:

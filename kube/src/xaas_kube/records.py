@@ -11,6 +11,7 @@ the note, and the watch tells of its records.
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Final
+from weakref import WeakValueDictionary
 
 from xaas_core.engine.facts import Key
 from xaas_core.engine.history import Change
@@ -18,13 +19,13 @@ from xaas_core.engine.records import TaskRecord
 from xaas_core.engine.states import Side
 from xaas_core.ports import AlreadyExists, Conflict, NotFound, Stored, Touch
 from xaas_kube import record_objects
-from xaas_kube.client import JSON_PATCH, Json, KubeClient
+from xaas_kube.client import JSON_PATCH, METADATA_LIST, Json, KubeClient
 from xaas_kube.errors import translated
 from xaas_kube.informer import Informer, Scope
 from xaas_kube.names import task_run_name
 from xaas_kube.record_cache import RecordCache
 from xaas_kube.run_index import KnownRun
-from xaas_kube.runs import Runs, latest, list_all
+from xaas_kube.runs import Runs, list_all
 from xaas_kube.words import Label, Resource, path
 
 FEW: Final = 30
@@ -35,8 +36,8 @@ RUNS_OF_A_LIST: Final = 150
 """Runs whose records are listed together: their uids, six kilobytes, are part of an address, and some
 proxies take no longer one than eight."""
 
-CHANGES_OF_A_LIST: Final = 3000
-"""Changes that these runs have logged, at most, if they are more than one: about a thousand records."""
+CHANGES_OF_A_LIST: Final = 1500
+"""Changes that these runs have logged, at most, if they are more than one: about a page of records."""
 
 
 class Records:
@@ -45,6 +46,7 @@ class Records:
     def __init__(self, client: KubeClient, touched: Callable[[Touch], None], runs: Runs) -> None:
         self._client = client
         self._runs = runs
+        self._recalling: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.cache = RecordCache(touched)
         self.informer = Informer(
             client, path(Resource.TASK_RUNS, None), self.cache, scope=self._scope
@@ -52,7 +54,10 @@ class Records:
 
     async def _scope(self) -> Scope:
         """The records of all runs that aren't put aside. Lists the runs."""
-        since = await latest(self._client, path(Resource.TASK_RUNS, None))
+        found = await self._client.get(
+            path(Resource.TASK_RUNS, None), {"limit": 1}, METADATA_LIST
+        )  # for its version
+        since = str(found["metadata"]["resourceVersion"])
         await self._runs.informer.refresh()
         runs = list(self._runs.index.all())
         expected = {uid for run in runs for uid in self.cache.uids(run.uid)}
@@ -73,10 +78,14 @@ class Records:
         seen = self.cache.of(known.uid)
         if seen is not None:
             return seen
-        # If somebody removes them, it may be because the run is deleted: then nothing may be decided
-        # on what is left, and with the run read a commit to its older version is refused.
-        await self._runs.read(known.uid)
-        return await self.recall(known)
+        async with self._recalling.setdefault(known.uid, asyncio.Lock()):
+            seen = self.cache.of(known.uid)
+            if seen is not None:
+                return seen  # many may ask at a time
+            # If somebody removes them, it may be because the run is deleted: then nothing may be
+            # decided on what is left, and with the run read a commit to its older version is refused.
+            await self._runs.read(known.uid)
+            return await self.recall(known)
 
     def meet(self, known: KnownRun) -> None:
         """A run is seen, perhaps for the first time: of a new one the watch tells every record."""

@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 from xaas_core.admission import Refused
 from xaas_core.ports import NotFound, StoreError
 from xaas_kube import run_objects
-from xaas_kube.client import Json, KubeClient
+from xaas_kube.client import ApiError, Json, KubeClient, Unreachable
 from xaas_kube.errors import translated
 from xaas_kube.informer import Informer
 from xaas_kube.records import Records
@@ -90,11 +90,20 @@ class Retirement:
         before: set[str] = set()
         while True:
             await asyncio.sleep(SWEEP_EVERY)
-            kept = self._records.cache.runs() - self._under_way.keys()
-            unknown = {uid for uid in kept if self._runs.index.get(uid) is None}
-            for uid in unknown & before:  # not those whose run may be told of in a moment
+            if self._unknown() & before:
+                try:  # a watch may be dead that would tell of their runs
+                    await self._runs.informer.refresh()
+                except (ApiError, Unreachable) as error:
+                    log.warning("the runs can't be listed: %s", error)
+                    continue
+            for uid in self._unknown() & before:
                 self._records.let_go(uid)
-            before = unknown
+            before = self._unknown()
+
+    def _unknown(self) -> set[str]:
+        """Runs that aren't there, nor being taken back, and of which there are records in memory."""
+        kept = self._records.cache.runs() - self._under_way.keys()
+        return {uid for uid in kept if self._runs.index.get(uid) is None}
 
     async def revive(self, uid: str, namespace: str, name: str) -> None:
         """Take a run back of which somebody wants something now."""

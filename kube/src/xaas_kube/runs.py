@@ -147,7 +147,10 @@ class Runs:
         loop = asyncio.get_running_loop()
         asked = loop.time()
         with translated(resource):
-            wanted = int(await latest(self._client, path(resource, namespace)))
+            found = await self._client.get(
+                path(resource, namespace), {"fieldSelector": "metadata.name=-"}, METADATA_LIST
+            )
+        wanted = int(found["metadata"]["resourceVersion"])
         now = loop.time()
         end = now + max(CATCH_UP, SLOWER * (now - asked))
         while informer.version < wanted and loop.time() < end:  # noqa: ASYNC110 - nothing tells
@@ -156,12 +159,6 @@ class Runs:
     async def all(self) -> list[Json]:
         """The objects of all runs there are, live."""
         return await list_all(self._client, path(Resource.RUNS, None))
-
-
-async def latest(client: KubeClient, where: str) -> str:
-    """The version that a list has now, by a list of nothing."""
-    found = await client.get(where, {"fieldSelector": "metadata.name=-"}, METADATA_LIST)
-    return str(found["metadata"]["resourceVersion"])
 
 
 async def list_all(

@@ -149,9 +149,13 @@ class KubernetesStore:
         self._broadcast.send(touch)
 
     def _record_touched(self, touch: Touch) -> None:
-        # Of a run that was put aside, late ones are no news; neither are they before it is taken back.
         if self._runs.index.get(touch.run) is not None:
             self._broadcast.send(touch)
+        elif self._runs.elsewhere(touch.run) is not None and not self._records.cache.wants(
+            touch.run
+        ):
+            # Of a run that was put aside, and isn't being taken back: late, or written by somebody.
+            self._records.let_go(touch.run)
 
     def where(self, uid: str) -> KnownRun | None:
         """Where a run lies, for those who make what belongs to it."""
@@ -388,17 +392,19 @@ class KubernetesStore:
             raise Conflict(f"the run {run.meta.uid} was written meanwhile")
         await self._retirement.retire(known)
 
-    async def remove_run(self, uid: str) -> None:
+    async def remove_run(self, uid: str, version: str | None = None) -> None:
         """See the port."""
         try:
             item = await self._runs.read(uid)
         except NotFound:
             return
-        version = item["metadata"]["resourceVersion"]
         with contextlib.suppress(NotFound):
             if "deletionTimestamp" not in item["metadata"]:
-                # Guarded: it may arrive late, when somebody has asked for something meanwhile.
-                item = await self._delete(item, {"uid": uid, "resourceVersion": version})
+                found = item["metadata"]["resourceVersion"]
+                if version not in (None, found):
+                    raise Conflict(f"the run {uid} was written meanwhile")
+                # Guarded, for it may arrive late.
+                item = await self._delete(item, {"uid": uid, "resourceVersion": found})
             meta = item["metadata"]
             if FINALIZER in (meta.get("finalizers") or ()):
                 guarded = {
@@ -408,8 +414,8 @@ class KubernetesStore:
                 }
                 where = path(Resource.RUNS, meta["namespace"], meta["name"])
                 with translated(f"run {uid!r}"):
-                    await self._client.patch(where, {"metadata": guarded})
-        self._runs.informer.forget(uid, int(version))
+                    item = await self._client.patch(where, {"metadata": guarded})
+        self._runs.informer.forget(uid, int(item["metadata"]["resourceVersion"]))
 
     # ---------------------------------------------------------------------------- what was written
 

@@ -18,6 +18,7 @@ from xaas_core.models.objects import Meta, Run, RunStatus
 from xaas_core.models.pipeline_run import PipelineRunSpec, Target
 from xaas_core.operations import check_over
 from xaas_core.ports import (
+    Conflict,
     Idempotency,
     Kind,
     Logged,
@@ -190,8 +191,15 @@ def mark_deleting(connection: Connection, uid: str, *, only_over: bool) -> None:
         update_run(connection, row, deleting=True, live=True)
 
 
-def remove(connection: Connection, uid: str) -> bool:
-    """With all that the run owns. Returns whether there was one."""
+def remove(connection: Connection, uid: str, version: str | None) -> bool:
+    """With all that the run owns. Returns whether there was one. Raises Conflict."""
+    if version is not None:
+        try:
+            row = find(connection, uid)
+        except NotFound:
+            return False
+        if not row.deleting and str(row.version) != version:
+            raise Conflict(f"run {uid} is in version {row.version}, not {version}")
     return bool(connection.execute(delete(RUNS).where(RUNS.c.uid == uid)).rowcount)
 
 

@@ -196,14 +196,14 @@ class SqliteStore:
     async def retire_run(self, run: Run) -> None:
         """See the port. A row that isn't live costs nothing by itself."""
 
-    async def remove_run(self, uid: str) -> None:
+    async def remove_run(self, uid: str, version: str | None = None) -> None:
         """See the port."""
 
         def committed(was: bool) -> Touch | None:
             self._kept.drop(uid)
             return Touch(uid, Part.REMOVED) if was else None
 
-        await self._write(lambda tx: run_rows.remove(tx, uid), committed)
+        await self._write(lambda tx: run_rows.remove(tx, uid, version), committed)
 
     # ------------------------------------------------------------------------ plans, records, log
 

@@ -311,11 +311,14 @@ class MemoryStore:
     async def retire_run(self, run: Run) -> None:
         """See `ports.Store`."""
 
-    async def remove_run(self, uid: str) -> None:
+    async def remove_run(self, uid: str, version: str | None = None) -> None:
         """See `ports.Store`."""
-        row = self.rows.pop(uid, None)
+        row = self.rows.get(uid)
         if row is None:
             return
+        if not row.meta.deleting and version not in (None, row.meta.resource_version):
+            raise Conflict(f"the run {uid} was written meanwhile")
+        del self.rows[uid]
         self._run_keys = {key: known for key, known in self._run_keys.items() if known[1] != uid}
         self._touch(row, Part.REMOVED)
 
