@@ -146,3 +146,18 @@ async def test_a_record_that_is_removed_by_hand_is_no_longer_known(client: KubeC
         await until(lambda: len(store._records.cache.uids(run.meta.uid)) == len(REFS) - 1)
         assert len(await store.records(run.meta.uid)) == len(REFS) - 1
         await store.remove_run(run.meta.uid)
+
+
+async def test_what_somebody_writes_of_a_run_that_is_put_aside_isnt_kept(
+    client: KubeClient,
+) -> None:
+    async with watching(client) as store:
+        run = await started(store)
+        await put_aside(store, run)
+        for name in await items_of(client, run):
+            where = path(Resource.TASK_RUNS, PLACE, name)
+            written = await client.patch(where, {"metadata": {"annotations": {"seen": "yes"}}})
+        version = int(written["metadata"]["resourceVersion"])
+        await until(lambda: store._records.informer.version >= version)
+        assert run.meta.uid not in store._records.cache.runs()
+        await store.remove_run(run.meta.uid)
