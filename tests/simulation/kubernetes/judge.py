@@ -128,7 +128,7 @@ class Judge:
 
     def _plan(self, event: Event) -> None:
         row = self.witness.rows.get(event.item["metadata"]["labels"][Label.RUN])
-        if row is not None and event.kind == "ADDED":
+        if row is not None and event.kind == "ADDED" and not self.witness.removed:
             check(row.plan is None, "I10: planned twice")
             row.plan = plan_objects.read(event.item)
 
