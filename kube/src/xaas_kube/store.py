@@ -100,11 +100,12 @@ class KubernetesStore:
         """Watch, and wait until everything was listed once."""
         informers = list(self._definition_informers.values())
         if self._watches_records:
-            informers += [self._retirement.informer, self._records.informer]
-            await self._inform(informers)  # the records have listed the runs, too
+            # Records first: they are listed by their runs, so they list the runs, too.
+            await self._inform([*informers, self._retirement.informer, self._records.informer])
+            await self._inform([self._runs.informer])
             self._tasks.append(asyncio.create_task(self._retirement.sweep(), name="sweep"))
-            informers = []
-        await self._inform([*informers, self._runs.informer])
+        else:
+            await self._inform([*informers, self._runs.informer])
         self._feed.settle()
 
     async def _inform(self, informers: Sequence[Informer]) -> None:
