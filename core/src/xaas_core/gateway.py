@@ -101,13 +101,14 @@ class Gateway:
     async def begin(self, runner: RunnerKey, call: BeginCall) -> BeginAnswer:
         """Record that `step` begins, and hand out its script and params.
 
-        The run is read live: none begins in a run that isn't in its state any more, whatever was
-        seen of it. The record may be what was last seen of it, for its version is a guard.
+        For an attempt's first step the run is read live: none begins in a run that isn't in its state
+        any more, whatever was seen of it. The record may be what was last seen of it, for its version
+        is a guard, also against a stop.
         """
         step = call["step"]
         for number in range(MAX_TRIES):
             fresh = number > 0
-            place = await self._find(runner, fresh=fresh, fresh_run=True)
+            place = await self._find_with_input(runner, fresh=fresh)
             refused = _refused(place, call)
             if refused is not None or not isinstance(place, Place):
                 if fresh and refused is not None:
@@ -130,9 +131,10 @@ class Gateway:
         for a further step that has changed something: see `net`.
         """
         further = call["step"] > 0 and bool(call["delta"])
+        find = self._find_with_input if further else self._find
         for number in range(MAX_TRIES):
             fresh = number > 0
-            place = await self._find(runner, fresh=fresh, fresh_run=further, over=True)
+            place = await find(runner, fresh=fresh, over=True)
             there = isinstance(place, Place)
             begun = place.attempt.step(call["step"]) if isinstance(place, Place) else None
             if not isinstance(place, Place) or begun is None or begun.nonce != call["nonce"]:
@@ -159,6 +161,16 @@ class Gateway:
         """The run of a runner whose attempt isn't over; None otherwise."""
         place = await self._find(runner, fresh=True)
         return place.run if isinstance(place, Place) else None
+
+    async def _find_with_input(
+        self, runner: RunnerKey, *, fresh: bool, over: bool = False
+    ) -> "Place | Absent":
+        """As `_find`; with a run from which its input can be worked out: as it was last seen, if the
+        attempt has begun and that knows of all it waited for, else read live."""
+        place = await self._find(runner, fresh=fresh, over=over)
+        if fresh or (isinstance(place, Place) and _knows_input(place)):
+            return place
+        return await self._find(runner, fresh=False, fresh_run=True, over=over)
 
     async def _find(
         self, runner: RunnerKey, *, fresh: bool, fresh_run: bool = False, over: bool = False
@@ -253,6 +265,16 @@ def _absent(why: Absent) -> BeginAnswer:
     if why is Absent.OVER:
         return _leave(OVER)
     return {"answer": "wait", "reason": "its turn hasn't come", "early": True}
+
+
+def _knows_input(place: Place) -> bool:
+    """Whether the attempt has begun, and the history says of all that it follows from.
+
+    Another replica may have let it begin, by a history that ours doesn't know yet.
+    """
+    key = (place.runner.ref, place.runner.side)
+    is_this_round = place.history.cell(*key).round == place.attempt.round
+    return place.attempt.begun and is_this_round and turn_has_come(place.history, key)
 
 
 def _starts(run: Run, side: Side) -> bool:

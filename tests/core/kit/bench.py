@@ -123,12 +123,16 @@ class Bench:
         self,
         *tasks: PipelineTaskSpec,
         edges: Mapping[str, str] | None = None,
+        conditions: Mapping[str, str] | None = None,
         parameters: dict[str, Any] | None = None,
         **more: Any,
     ) -> str:
-        """A run of a pipeline of `tasks`; `edges` say what each ref needs, a letter each."""
-        needs = edges or {}
-        entries: list[PipelineTaskRef] = [entry(t.name, needs.get(t.name, "")) for t in tasks]
+        """A run of a pipeline of `tasks`; `edges` say what each ref needs, a letter each; `conditions`
+        are `scripted.truth`'s."""
+        needs, when = edges or {}, conditions or {}
+        entries: list[PipelineTaskRef] = [
+            entry(t.name, needs.get(t.name, ""), condition=when.get(t.name)) for t in tasks
+        ]
         await self.define(*tasks, pipeline_spec("pipe", *entries))
         spec = PipelineRunSpec(name="pipe", parameters=parameters or {}, **more)
         request = Request("first", Operation.RUN)
