@@ -8,12 +8,13 @@ from typing import Any, Final
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as insert_or
 
+from xaas_core import plan_text
 from xaas_core.engine.facts import Key
 from xaas_core.engine.history import Change
 from xaas_core.engine.states import OVER
 from xaas_core.models.objects import Run, RunStatus
 from xaas_core.ports import Conflict, NotFound, Writes
-from xaas_local.run_rows import PLAN, RECORD, STATUS, find, has_record, update_run
+from xaas_local.run_rows import RECORD, STATUS, find, has_record, update_run
 from xaas_local.schema import CHANGES, PLANS, RECORDS, AnyRow
 
 _LAST_SEQUENCE: Final = select(func.max(CHANGES.c.sequence)).where(
@@ -58,7 +59,7 @@ def encode_writes(writes: Writes) -> EncodedWrites:
     return EncodedWrites(
         uid=run.meta.uid,
         version=run.meta.resource_version,
-        plan=None if writes.plan is None else PLAN.encode(writes.plan),
+        plan=None if writes.plan is None else plan_text.encode(writes.plan),
         records=[
             ((record.ref, record.side), RECORD.encode(record), version)
             for record, version in writes.records

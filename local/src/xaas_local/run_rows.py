@@ -11,7 +11,6 @@ from sqlalchemy.dialects.sqlite import insert as insert_or
 from xaas_core.codec import Codec
 from xaas_core.engine.facts import Key, Request
 from xaas_core.engine.history import Change
-from xaas_core.engine.plan import Plan
 from xaas_core.engine.records import TaskRecord
 from xaas_core.engine.states import Reason, RunState, Side, TaskState
 from xaas_core.models.objects import Meta, Run, RunStatus
@@ -31,7 +30,6 @@ from xaas_local.definition_rows import category_of
 from xaas_local.idempotency_keys import claim, removed
 from xaas_local.schema import CHANGES, PLANS, RECORDS, REQUESTS, RUNS, AnyRow
 
-PLAN: Final = Codec(Plan)
 RECORD: Final = Codec(TaskRecord)
 REQUEST: Final = Codec(Request)
 STATUS: Final = Codec(RunStatus)

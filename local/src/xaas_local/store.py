@@ -21,6 +21,7 @@ from uuid import uuid4
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from xaas_core import plan_text
 from xaas_core.engine.facts import Key, Request
 from xaas_core.engine.plan import Plan
 from xaas_core.engine.records import TaskRecord
@@ -219,7 +220,7 @@ class SqliteStore:
                 self._kept.drop(uid)
                 raise
             if text is not None:
-                kept.plan = run_rows.PLAN.decode(text)
+                kept.plan = plan_text.decode(text)
                 self._kept.grow(uid, len(text))
         return kept.plan
 
