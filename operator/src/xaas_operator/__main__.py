@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from xaas_core.ports import Unavailable
 from xaas_core.serving import SIGNALS, StartError, new_loop, until_told, write_log
 from xaas_kube.client import ApiError, Unreachable
 from xaas_kube.lease import Lost
@@ -67,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 probes_port=given.probes_port,
             )
             runner.run(serve(settings, place))
-    except (StartError, SettingsError, ApiError, Unreachable, Lost) as error:
+    except (StartError, SettingsError, ApiError, Unreachable, Unavailable, Lost) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0

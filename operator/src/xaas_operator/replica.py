@@ -174,14 +174,21 @@ class Leader:
                     run_shell(self.readiness, place.kubeconfig, place.identity, place.take_signals)
                 )
         except BaseExceptionGroup as failures:
-            lost = failures.subgroup(Lost)
-            if lost is not None:
+            if failures.subgroup(Lost) is not None:
                 raise Lost("the Lease is lost: another replica leads") from failures
-            raise
+            raise _first(failures) from failures
         finally:
             self.health.leads = False
             await self.launcher.close()
             await self.lease.release()
+
+
+def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    """One of the errors of a group: what failed first ended the others, by cancelling them."""
+    failure: BaseException = failures
+    while isinstance(failure, BaseExceptionGroup):
+        failure = failure.exceptions[0]
+    return failure
 
 
 def own_namespace(settings: Settings) -> str:
