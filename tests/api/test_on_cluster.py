@@ -153,6 +153,19 @@ async def new_run(http: httpx.AsyncClient, token: str, pipeline: str) -> Json:
     return made.json()  # type: ignore[no-any-return]
 
 
+async def test_a_run_that_no_operator_plans_keeps_its_definitions(
+    http: httpx.AsyncClient, editor: str, pipeline: str
+) -> None:
+    """They are those of its POST, whenever an operator comes: one that was there would have seen them."""
+    run = await new_run(http, editor, pipeline)
+    assert (run["status"], run["tasks"]["total"]) == ("pending", 0), "nobody has decided anything"
+    for path in (f"/pipelines/{pipeline}", f"/pipelinetasks/{pipeline}"):
+        assert (await http.delete(path, headers=by(editor))).status_code == 204
+    path = f"/pipelineruns/{run['instance_id']}/tasks"
+    items = (await http.get(path, headers=by(editor))).json()["items"]
+    assert [(item["ref"], item["process_type"]) for item in items] == [("a", "do"), ("a", "undo")]
+
+
 async def test_one_run_of_many(
     http: httpx.AsyncClient, there: Home, editor: str, pipeline: str
 ) -> None:

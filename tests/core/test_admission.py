@@ -11,8 +11,8 @@ from xaas_core.engine.retry import Retries
 from xaas_core.models.pipeline import PipelineSpec
 from xaas_core.models.pipeline_run import PipelineRunSpec, Target
 from xaas_core.models.pipeline_task import PipelineTaskSpec, SecretSpec, StepSpec
-from xaas_core.planner import NotPlannable, make_plan
-from xaas_core.ports import Finding, Kind, Script, ScriptKind
+from xaas_core.planner import NotPlannable, make_plan, plan_instead
+from xaas_core.ports import Finding, Kind, Script, ScriptKind, Writes
 from xaas_core.testing.builders import NAMESPACE, entry, pipeline_spec, run_spec, task_spec
 
 pytestmark = pytest.mark.anyio
@@ -106,12 +106,15 @@ async def test_more_definitions_than_allowed(bench: Bench) -> None:
     await bench.define(large)
     fits = pipeline_spec("p", entry("a", name="large"))
     await bench.admission.admit(Kind.PIPELINE, NAMESPACE, fits)
-    # A plan holds a task once for each entry that names it.
-    twice = pipeline_spec("p", entry("a", name="large"), entry("b", name="large"))
-    await bench.admission.admit_resolved(fits, [large])
+    again = pipeline_spec("p", entry("a", name="large"), entry("b", name="large"))
+    await bench.admission.admit(Kind.PIPELINE, NAMESPACE, again)  # the same one twice: once
+    await bench.admission.admit_resolved(again, [large])
+    other = PipelineTaskSpec(category="c", name="other", steps=[half])
+    await bench.define(other)
+    both = pipeline_spec("p", entry("a", name="large"), entry("b", name="other"))
     with pytest.raises(Refused, match="one pipeline may have"):
-        await bench.admission.admit_resolved(twice, [large])
-    [text] = await refusals(bench, twice)
+        await bench.admission.admit_resolved(both, [large, other])
+    [text] = await refusals(bench, both)
     assert f"one pipeline may have {MAX_DEFINITIONS}" in text
     too_large = PipelineTaskSpec(category="c", name="t", steps=[half, half])
     [text] = await refusals(bench, too_large)
@@ -137,6 +140,34 @@ async def test_a_run_needs_its_pipeline_and_all_of_its_tasks(bench: Bench) -> No
     assert await admit(Target.PIPELINE, "p") == []
     assert await admit(Target.TASK, "t") == []
     assert await admit(Target.TASK, "p") == ["name: there is no PipelineTask 'p'; create it first"]
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "task", "wrong"),
+    [
+        (
+            [entry("a", "b"), entry("b", "a")],
+            task_spec("a"),
+            "tasks[0].dependsOn: the tasks depend",
+        ),
+        ([entry("a", condition="refuse")], task_spec("a"), "tasks[0].condition, line 1: refused"),
+        (
+            [entry("a")],
+            PipelineTaskSpec(category="c", name="a", steps=scripts(("refuse", None))),
+            "PipelineTask 'a': steps[0].doScript, line 1: refused",
+        ),
+    ],
+)
+async def test_no_run_of_definitions_that_were_written_past_the_api(
+    bench: Bench, pipeline: list[Any], task: PipelineTaskSpec, wrong: str
+) -> None:
+    await bench.define(task, task_spec("b"), pipeline_spec("p", *pipeline))
+    with pytest.raises(Refused) as caught:
+        await bench.admission.admit_run(NAMESPACE, run_spec("p"), Target.PIPELINE)
+    assert str(caught.value).startswith(f"name: the Pipeline 'p' can't be used: {wrong}")
+    if "doScript" in wrong:
+        with pytest.raises(Refused, match="the PipelineTask 'a' can't be used"):
+            await bench.admission.admit_run(NAMESPACE, run_spec("a"), Target.TASK)
 
 
 # --- the plan ---
@@ -190,3 +221,42 @@ async def test_what_is_missing_is_named(bench: Bench) -> None:
     await bench.define(pipeline_spec("p", entry("a")))
     with pytest.raises(NotPlannable, match="there is no PipelineTask 'a'"):
         await make_plan(bench.store, bench.admission, run)
+
+
+async def test_a_run_is_planned_by_whoever_waits_for_it_if_nobody_else_does(bench: Bench) -> None:
+    await bench.define(task_spec("a"), pipeline_spec("p", entry("a")))
+    run = await bench.store.create_run(NAMESPACE, run_spec("p"), Target.PIPELINE, None, None)
+    bench.uid = run.meta.uid
+    await plan_instead(bench.store, bench.admission, bench.uid)
+    changed = pipeline_spec("p", entry("a"), entry("b", "a", name="a"))
+    await bench.store.replace_definition(Kind.PIPELINE, NAMESPACE, changed, None)
+    await plan_instead(bench.store, bench.admission, bench.uid)  # it is planned
+    await bench.reconcile()
+    made = await bench.store.plan(bench.uid)
+    assert made is not None
+    assert [task.ref for task in made.tasks] == ["a"]
+    found = await bench.run()
+    assert (found.status.planned, found.status.summary.counts["total"]) == (True, 1)
+
+
+async def test_what_cant_be_planned_is_left_to_the_reconciler(bench: Bench) -> None:
+    run = await bench.store.create_run(NAMESPACE, run_spec("p"), Target.PIPELINE, None, None)
+    await plan_instead(bench.store, bench.admission, run.meta.uid)
+    assert await bench.store.plan(run.meta.uid) is None
+
+
+async def test_a_run_that_is_written_while_it_is_planned(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.define(task_spec("a"), pipeline_spec("p", entry("a")))
+    run = await bench.store.create_run(NAMESPACE, run_spec("p"), Target.PIPELINE, None, None)
+    uid, commit = run.meta.uid, bench.store.commit
+
+    async def late(writes: Writes) -> None:
+        monkeypatch.undo()
+        await bench.store.suspend(uid, True)
+        await commit(writes)
+
+    monkeypatch.setattr(bench.store, "commit", late)
+    await plan_instead(bench.store, bench.admission, uid)
+    assert await bench.store.plan(uid) is not None

@@ -12,7 +12,7 @@ from xaas_core.engine.facts import Request
 from xaas_core.engine.states import Operation, RunState
 from xaas_core.models.objects import Run
 from xaas_core.models.pipeline_run import Target
-from xaas_core.operations import NotAllowed, Undecided, operate, wait_for, wait_planned
+from xaas_core.operations import NotAllowed, Undecided, operate, wait_for
 from xaas_core.ports import Conflict, NotFound, Ports
 from xaas_core.reconciler import MAX_EARLIER
 from xaas_core.testing.builders import NAMESPACE, entry, pipeline_spec, run_spec, task_spec
@@ -48,8 +48,9 @@ async def pending(bench: Bench) -> str:
 
 async def test_an_operation_is_answered_once_it_is_decided(controlled: Bench) -> None:
     uid = await pending(controlled)
-    planned = await wait_planned(controlled.store, uid, 5)
-    assert (planned.status.planned, planned.status.summary.state) == (True, "pending")
+    planned = await wait_for(controlled.store, uid, lambda run: run.status.planned, 5)
+    assert planned is not None
+    assert planned.status.summary.state == "pending"
     run = await operate(controlled.store, uid, Operation.RUN, 5)
     assert run.status.summary.state == "processing"
     run = await operate(controlled.store, uid, Operation.CANCEL, 5)
@@ -119,7 +120,6 @@ async def test_a_run_that_isnt_there(bench: Bench) -> None:
     for call in (
         operate(bench.store, "no", Operation.RUN, 1),
         wait_for(bench.store, "no", lambda run: True, 1),
-        wait_planned(bench.store, "no", 1),
     ):
         with pytest.raises(NotFound):
             await call
@@ -138,7 +138,6 @@ async def test_waiting_ends_when_patience_does_and_listens_no_more(bench: Bench)
     uid = await pending(bench)
     assert await wait_for(bench.store, uid, lambda run: False, 0.01) is None
     assert await wait_for(bench.store, uid, lambda run: False, -1) is None
-    assert (await wait_planned(bench.store, uid, 0.01)).status.planned is False
     assert bench.store._touched == []
 
 

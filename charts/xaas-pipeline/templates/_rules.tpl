@@ -80,9 +80,10 @@ them with what the code calls.
 - apiGroups: [xaas.dev]
   resources: [pipelinetaskruns]
   verbs: [get, list]
+# create: the plan of a new run, while no operator works.
 - apiGroups: [apps]
   resources: [controllerrevisions]
-  verbs: [get]
+  verbs: [get, create]
 # Logs: found by what a Job and its pod say of themselves.
 - apiGroups: [batch]
   resources: [jobs]

@@ -78,75 +78,77 @@ class Admission:
             await self._admit_pipeline(namespace, spec)
 
     async def admit_run(self, namespace: str, spec: PipelineRunSpec, target: Target) -> None:
-        """A run that is about to be created: everything it refers to must be there, and fit."""
+        """A run that is about to be created: everything it refers to must be there, and valid."""
         kind = Kind.TASK if target is Target.TASK else Kind.PIPELINE
         try:
-            found = await self._store.get_definition(kind, namespace, spec.name)
+            found = (await self._store.get_definition(kind, namespace, spec.name)).spec
         except NotFound as error:
             raise Refused(
                 [Problem("name", _what_to_do(error, f"there is no {kind} {spec.name!r}"))]
             ) from None
-        if not isinstance(found.spec, PipelineSpec):
-            return
-        missing, size = await self._tasks_of(namespace, found.spec)
-        problems = [Problem("name", message) for message in missing]
-        if problems or size > MAX_DEFINITIONS:
-            raise Refused(problems or [too_large(size)])
+        if isinstance(found, PipelineTaskSpec):
+            pipeline, tasks = None, [found]
+        else:
+            pipeline = found
+            missing, tasks = await self._tasks_of(namespace, pipeline)
+            if missing:
+                raise Refused([Problem("name", message) for message in missing])
+        try:
+            await self.admit_resolved(pipeline, tasks)
+        except Refused as refused:
+            what = f"the {kind} {spec.name!r} can't be used: "
+            raise Refused([Problem("name", what + str(p)) for p in refused.problems]) from None
 
     async def admit_resolved(
         self, pipeline: PipelineSpec | None, tasks: Sequence[PipelineTaskSpec]
     ) -> None:
-        """What a run is about to be planned from. It may have been written past the API."""
-        sizes = {task.name: _size(task) for task in tasks}
-        # A plan holds a task for each entry that names it.
-        named = sizes if pipeline is None else [entry.name for entry in pipeline.tasks]
-        size = sum(sizes[name] for name in named)
+        """What a run is about to be planned from, each definition once.
+
+        It may have been written past the API, or by one that refused less.
+        """
         placed: list[Placed] = []
         problems: list[Problem] = []
         if pipeline is not None:
             _check_graph(pipeline)
-            size += _size(pipeline)
             placed += _conditions(pipeline)
         for task in tasks:
             of = f"PipelineTask {task.name!r}: "
             scripts = _scripts(task, self.imports_of(task))
             placed += [(of + place, script) for place, script in scripts]
             problems += [Problem(of + each.place, each.message) for each in _repeated_secrets(task)]
-        if size > MAX_DEFINITIONS:
-            raise Refused([too_large(size)])
+        _check_size(*tasks, *([] if pipeline is None else [pipeline]))
         await self._admit(problems, placed)
 
     async def _admit_task(self, spec: PipelineTaskSpec) -> None:
-        if (size := _size(spec)) > MAX_DEFINITIONS:
-            raise Refused([too_large(size)])
+        _check_size(spec)
         await self._admit(_repeated_secrets(spec), _scripts(spec, self.imports_of(spec)))
 
     async def _admit_pipeline(self, namespace: str, spec: PipelineSpec) -> None:
         _check_graph(spec)
-        _, size = await self._tasks_of(namespace, spec)
-        if size > MAX_DEFINITIONS:
-            raise Refused([too_large(size)])
+        _, tasks = await self._tasks_of(namespace, spec)
+        _check_size(spec, *tasks)
         await self._admit([], _conditions(spec))
 
-    async def _tasks_of(self, namespace: str, spec: PipelineSpec) -> tuple[list[str], int]:
-        """What is wrong with each PipelineTask that can't be used, and the size of all definitions."""
+    async def _tasks_of(
+        self, namespace: str, spec: PipelineSpec
+    ) -> tuple[list[str], list[PipelineTaskSpec]]:
+        """What is wrong with each PipelineTask that can't be used; and the others, each once."""
         missing: list[str] = []
-        size = _size(spec)
-        found: dict[str, int | NotFound] = {}
+        found: dict[str, PipelineTaskSpec | NotFound] = {}
         for task in spec.tasks:
             if task.name not in found:
                 try:
                     definition = await self._store.get_definition(Kind.TASK, namespace, task.name)
-                    found[task.name] = _size(definition.spec)
+                    assert isinstance(definition.spec, PipelineTaskSpec)
+                    found[task.name] = definition.spec
                 except NotFound as error:
                     found[task.name] = error
-            of_task = found[task.name]
-            if isinstance(of_task, NotFound):
+            error_or_spec = found[task.name]
+            if isinstance(error_or_spec, NotFound):
                 needs = f"task {task.ref!r} needs the PipelineTask {task.name!r}"
-                missing.append(_what_to_do(of_task, f"{needs}, which doesn't exist", f"{needs}: "))
-            else:
-                size += of_task
-        return missing, size
+                absent = f"{needs}, which doesn't exist"
+                missing.append(_what_to_do(error_or_spec, absent, f"{needs}: "))
+        return missing, [each for each in found.values() if not isinstance(each, NotFound)]
 
     async def _admit(self, problems: Sequence[Problem], placed: Sequence[Placed]) -> None:
         """Raises Refused with `problems` and with what is wrong with the scripts at their places."""
@@ -193,8 +195,11 @@ def _check_graph(spec: PipelineSpec) -> None:
         raise Refused([Problem(f"tasks[{index}].{error.field}", str(error))]) from None
 
 
-def _size(spec: DefinitionSpec) -> int:
-    return len(encode(spec.as_written()).encode())
+def _check_size(*specs: DefinitionSpec) -> None:
+    """A definition that a pipeline names more than once counts once: a plan holds it once, too."""
+    size = sum(len(encode(spec.as_written()).encode()) for spec in specs)
+    if size > MAX_DEFINITIONS:
+        raise Refused([too_large(size)])
 
 
 def too_large(size: int) -> Problem:

@@ -77,12 +77,6 @@ def _answered(run: Run, request: str) -> bool:
     return later or run.status.reply_to(request) is not None
 
 
-async def wait_planned(store: Store, uid: str, patience: float) -> Run:
-    """The run once it is planned, or as it is after `patience` seconds. Raises NotFound."""
-    run = await wait_for(store, uid, lambda run: run.status.planned, patience)
-    return run if run is not None else await store.get_run(uid)
-
-
 async def wait_for(
     store: Store, uid: str, wanted: Callable[[Run], bool], patience: float
 ) -> Run | None:

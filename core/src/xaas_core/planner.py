@@ -1,7 +1,8 @@
 """Plans: the definitions of a run, resolved once into an immutable snapshot.
 
-The reconciler alone plans, when it first sees a run. From then on the run works on the snapshot:
-an edited or deleted definition changes nothing under way.
+The reconciler plans, when it first sees a run; if it doesn't come to that in time, whoever has created
+the run. From then on the run works on the snapshot: an edited or deleted definition changes nothing
+under way.
 """
 
 from typing import Final
@@ -15,7 +16,10 @@ from xaas_core.models.objects import Run
 from xaas_core.models.pipeline import PipelineSpec, PipelineTaskRef
 from xaas_core.models.pipeline_run import Target
 from xaas_core.models.pipeline_task import PipelineTaskSpec, RetriesSpec
-from xaas_core.ports import Kind, NotFound, Store
+from xaas_core.ports import Conflict, Kind, NotFound, Store, Writes
+
+TRIES: Final = 5
+"""Plans that are written at most; each in vain means that the run was written meanwhile."""
 
 NOT_PLANNABLE: Final = frozenset({Reason.DEFINITION_MISSING, Reason.INVALID})
 """Why a run is still pending, whatever was asked of it."""
@@ -27,6 +31,25 @@ class NotPlannable(Exception):
     def __init__(self, reason: Reason, text: str) -> None:
         super().__init__(text)
         self.reason = reason
+
+
+async def plan_instead(store: Store, admission: Admission, uid: str) -> None:
+    """Plan a run that nobody has planned yet, so that it doesn't work on later definitions.
+
+    Whoever reconciles it finds the plan. Raises NotFound, Unavailable.
+    """
+    for _ in range(TRIES):
+        run = await store.get_run(uid)
+        if run.status.planned or await store.plan(uid) is not None:
+            return
+        try:
+            plan = await make_plan(store, admission, run)
+            await store.commit(Writes(run, plan))
+        except NotPlannable:
+            return  # what is missing is told when it is reconciled
+        except Conflict:
+            continue
+        return
 
 
 async def make_plan(store: Store, admission: Admission, run: Run) -> Plan:

@@ -20,8 +20,8 @@ from xaas_core.engine.facts import Request as OperationRequest
 from xaas_core.engine.states import Operation
 from xaas_core.models.objects import Run
 from xaas_core.models.pipeline_run import Target
-from xaas_core.operations import Undecided, operate, wait_for, wait_planned
-from xaas_core.planner import NOT_PLANNABLE
+from xaas_core.operations import Undecided, operate, wait_for
+from xaas_core.planner import NOT_PLANNABLE, plan_instead
 from xaas_core.ports import Idempotency, NotFound, Store
 
 PATH: Final = "/pipelineruns"
@@ -30,7 +30,7 @@ DECIDE_WITHIN: Final = 10.0
 """Seconds that a PATCH, or a POST with `run`, waits for the decision."""
 
 PLAN_WITHIN: Final = 5.0
-"""Seconds that a POST waits for the plan."""
+"""Seconds that a POST waits for the plan, before it plans the run itself."""
 
 
 class RunDeletion(InNamespace):
@@ -84,12 +84,16 @@ class Runs:
 
     async def _settled(self, run: Run, started: bool) -> Run:
         """The new run once it is planned, and started if that was asked for; or as it is then."""
-        uid = run.meta.uid
+        uid, is_settled = run.meta.uid, _is_decided if started else _is_planned
         try:
-            if started:
-                found = await wait_for(self._store, uid, _is_decided, DECIDE_WITHIN)
-                return found or await self._store.get_run(uid)
-            return await wait_planned(self._store, uid, PLAN_WITHIN)
+            settled = await wait_for(self._store, uid, is_settled, PLAN_WITHIN)
+            if settled is None:
+                # Nobody reconciles now. The definitions are those of this moment all the same.
+                await plan_instead(self._store, self._admission, uid)
+                if started:
+                    left = DECIDE_WITHIN - PLAN_WITHIN
+                    settled = await wait_for(self._store, uid, is_settled, left)
+            return settled or await self._store.get_run(uid)
         except NotFound:
             return run  # over and removed already: its ttlAfterFinished is short
 
@@ -136,6 +140,10 @@ class Runs:
 
     async def _find(self, instance_id: str, query: InNamespace) -> Run:
         return await find_run(self._store, instance_id, query.namespace or self._namespace)
+
+
+def _is_planned(run: Run) -> bool:
+    return run.status.planned or run.status.summary.reason in NOT_PLANNABLE
 
 
 def _is_decided(run: Run) -> bool:
