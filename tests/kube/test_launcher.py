@@ -1,11 +1,8 @@
 """Starting runners on a real API server: at once, once, and not again and again in vain."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +11,7 @@ from xaas_core.engine.states import Side
 from xaas_core.ports import LaunchOrder
 from xaas_core.testing.builders import task_plan
 from xaas_kube import launcher as launching
-from xaas_kube.client import ApiError, KubeClient
+from xaas_kube.client import KubeClient
 from xaas_kube.jobs import OUTAGE, JobSettings, runner_of
 from xaas_kube.launcher import JobLauncher
 from xaas_kube.run_index import KnownRun, known_run
@@ -64,16 +61,6 @@ class Launching:
         await asyncio.sleep(0)
 
 
-@pytest.fixture
-async def client(api_server: Path) -> AsyncIterator[KubeClient]:
-    client = await KubeClient.connect(api_server)
-    with suppress(ApiError):  # it is there
-        await client.create("/api/v1/namespaces", {"metadata": {"name": PLACE}})
-    yield client
-    await client.delete(jobs(PLACE), {"propagationPolicy": "Background"})
-    await client.close()
-
-
 async def test_what_is_being_started_is_sighted_and_made_once(client: KubeClient) -> None:
     made = Launching(client)
     await made.launcher.start(ORDER)
@@ -119,14 +106,14 @@ async def test_how_long_a_job_is_kept_is_told_once(
 ) -> None:
     made = Launching(client, keep_finished=kept)
 
-    async def told() -> int | None:
+    async def told() -> int:
         (job,) = (await client.get(jobs(PLACE)))["items"]
-        ttl: int | None = job["spec"].get("ttlSecondsAfterFinished")
+        ttl: int = job["spec"]["ttlSecondsAfterFinished"]
         return ttl
 
     await made.launcher.start(ORDER)
     await made.settle()
-    assert await told() == (kept if from_the_start else None)
+    assert await told() == OUTAGE
     for _ in range(2):
         await made.launcher.release(runner_of(ORDER))
     assert await told() == kept

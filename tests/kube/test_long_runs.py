@@ -1,8 +1,6 @@
 """Runs of many tasks on a real API server: what is known of them isn't read again, and is never old."""
 
 from collections.abc import AsyncIterator
-from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +11,7 @@ from xaas_core.models.pipeline_run import Target
 from xaas_core.ports import NotFound, Writes
 from xaas_core.testing.builders import run_spec
 from xaas_core.testing.clock import VirtualClock
-from xaas_kube.client import METADATA, ApiError, KubeClient
+from xaas_kube.client import METADATA, KubeClient
 from xaas_kube.store import LONG, KubernetesStore
 from xaas_kube.words import Resource, path
 
@@ -21,15 +19,6 @@ pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
 
 PLACE = "long-runs"
 ENOUGH = LONG + 1
-
-
-@pytest.fixture
-async def client(api_server: Path) -> AsyncIterator[KubeClient]:
-    client = await KubeClient.connect(api_server)
-    with suppress(ApiError):  # it is there
-        await client.create("/api/v1/namespaces", {"metadata": {"name": PLACE}})
-    yield client
-    await client.close()
 
 
 @pytest.fixture

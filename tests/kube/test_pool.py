@@ -15,11 +15,19 @@ from xaas_core.ports import LaunchOrder, RunnerKey
 from xaas_core.testing.builders import task_plan
 from xaas_core.tokens import IdleRunner, Tokens
 from xaas_kube.client import ApiError, Json, KubeClient
-from xaas_kube.jobs import OUTAGE, JobSettings, job, may_be_pooled, runner_of, shape_of
+from xaas_kube.jobs import (
+    OUTAGE,
+    JobSettings,
+    job,
+    may_be_pooled,
+    pod_marks,
+    runner_of,
+    shape_of,
+)
 from xaas_kube.pool import Pool
 from xaas_kube.run_index import KnownRun, known_run
 from xaas_kube.sightings import is_ours, read_job
-from xaas_kube.words import Label, jobs
+from xaas_kube.words import Annotation, Label, jobs
 
 pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
 
@@ -126,7 +134,9 @@ async def test_what_is_kept_shortly_stays_until_its_outcome_is_recorded(pools: P
     await pools.filled()
     given = await pools.pool.take(order(), run())
     assert given is not None
-    assert "ttlSecondsAfterFinished" not in given["spec"]
+    assert given["spec"]["ttlSecondsAfterFinished"] == OUTAGE
+    assert not read_job(given).released
+    assert Annotation.HELD not in pod_marks(given)["metadata"]["annotations"]
 
 
 async def test_a_task_without_a_timeout_has_no_deadline(pools: Pools) -> None:

@@ -2,8 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
-from pathlib import Path
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -17,7 +16,7 @@ from xaas_core.ports import Writes
 from xaas_core.testing.builders import chain, run_spec
 from xaas_core.testing.clock import VirtualClock
 from xaas_kube import records
-from xaas_kube.client import ApiError, Json, KubeClient
+from xaas_kube.client import Json, KubeClient
 from xaas_kube.store import KubernetesStore
 from xaas_kube.words import Label, Resource, path
 
@@ -25,15 +24,6 @@ pytestmark = [pytest.mark.anyio, pytest.mark.cluster]
 
 PLACE = "records"
 REFS = ("a", "b", "c")
-
-
-@pytest.fixture
-async def client(api_server: Path) -> AsyncIterator[KubeClient]:
-    client = await KubeClient.connect(api_server)
-    with suppress(ApiError):  # it is there
-        await client.create("/api/v1/namespaces", {"metadata": {"name": PLACE}})
-    yield client
-    await client.close()
 
 
 @asynccontextmanager

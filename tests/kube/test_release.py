@@ -1,10 +1,7 @@
 """Before an uninstall, on a real API server: what would be left behind, and wait for ever."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +10,7 @@ from xaas_core.engine.states import Side
 from xaas_core.ports import LaunchOrder
 from xaas_core.testing.builders import task_plan
 from xaas_core.tokens import IdleRunner
-from xaas_kube.client import ApiError, KubeClient
+from xaas_kube.client import KubeClient
 from xaas_kube.jobs import JobSettings, idle_job, job
 from xaas_kube.run_index import known_run
 from xaas_kube.words import jobs, pods
@@ -31,17 +28,6 @@ META = {"uid": UID, "namespace": PLACE, "name": "r", "resourceVersion": "1"}
 RUN = known_run(
     {"metadata": META | {"creationTimestamp": "2026-01-01T00:00:00Z"}, "spec": {"name": "p"}}
 )
-
-
-@pytest.fixture
-async def client(api_server: Path) -> AsyncIterator[KubeClient]:
-    client = await KubeClient.connect(api_server)
-    with suppress(ApiError):  # it is there
-        await client.create("/api/v1/namespaces", {"metadata": {"name": PLACE}})
-    yield client
-    await client.delete(jobs(PLACE), {"propagationPolicy": "Background"})
-    await client.delete(pods(PLACE))
-    await client.close()
 
 
 async def test_runners_are_ended_but_for_those_that_have_ended(client: KubeClient) -> None:

@@ -8,6 +8,7 @@ import pytest
 from xaas_core.engine.facts import Phase, Sighting
 from xaas_core.engine.states import Reason, Side
 from xaas_kube.sightings import SeenPod, read_job, read_pod, sight
+from xaas_kube.words import Annotation
 
 RUN = "6e1f0c52-6b2e-4c62-9a53-0a2f52a4d1f0"
 LABELS = {
@@ -30,8 +31,11 @@ def metadata(name: str) -> dict[str, Any]:
     }
 
 
-def job(*conditions: dict[str, Any], ttl: int | None = None, deleting: bool = False) -> Any:
+def job(
+    *conditions: dict[str, Any], ttl: int | None = None, held: bool = False, deleting: bool = False
+) -> Any:
     meta = metadata("xaas-1") | ({"deletionTimestamp": "x"} if deleting else {})
+    meta["annotations"] |= {Annotation.HELD.value: "true"} if held else {}
     spec = {} if ttl is None else {"ttlSecondsAfterFinished": ttl}
     return read_job({"metadata": meta, "spec": spec, "status": {"conditions": list(conditions)}})
 
@@ -90,6 +94,7 @@ def test_how_far_it_is(conditions: list[Any], pods: list[SeenPod], phase: Phase)
 
 def test_traces_are_held_until_they_are_released() -> None:
     assert sight(job(COMPLETE), []).held
+    assert sight(job(COMPLETE, ttl=600, held=True), []).held
     assert not sight(job(COMPLETE, ttl=60), []).held
     assert sight(job(), [pod("Succeeded", ended())]).held  # though the Job doesn't know it yet
     assert not sight(job(deleting=True), [pod("Succeeded", ended())]).held

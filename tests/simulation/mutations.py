@@ -125,7 +125,7 @@ def begin_without_nonce() -> list[Patch]:
 
     async def begin(self: Any, runner: RunnerKey, call: Any) -> Any:
         place = await self._find(runner, fresh=True)
-        begun = place.attempt.step(call["step"]) if place is not None else None
+        begun = place.attempt.step(call["step"]) if isinstance(place, Place) else None
         nonce = begun.nonce if begun is not None else call["nonce"]
         forged: Any = {**call, "nonce": nonce}
         return await original(self, runner, forged)

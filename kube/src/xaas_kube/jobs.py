@@ -32,8 +32,8 @@ LEEWAY: Final = 3600
 tell of its end, and is ended by the engine long before."""
 
 OUTAGE: Final = 600
-"""Seconds that nobody may watch Jobs for, and yet every end is seen: one that is to be kept shorter is
-told so only once its outcome is recorded. Others know it from the start, which saves a write."""
+"""Seconds that nobody may watch Jobs for, and yet every end is seen: so long a Job is kept at least. One
+that is to be kept shorter is told so once its outcome is recorded; until then it is held."""
 
 IDLE_KEPT: Final = 60
 """Seconds that the Job of an idle runner is kept that left without work."""
@@ -68,10 +68,14 @@ class JobSettings:
     max_wait: int = 600
 
     @property
-    def ttl(self) -> Json:
-        """What a Job's spec says from the start of how long it is kept when it has finished."""
-        known = self.keep_finished >= OUTAGE
-        return {"ttlSecondsAfterFinished": self.keep_finished} if known else {}
+    def ttl(self) -> int:
+        """Seconds that a Job is kept when it has finished, as it says from the start."""
+        return max(self.keep_finished, OUTAGE)
+
+    @property
+    def held(self) -> Texts:
+        """The annotation of a Job that is to be told another time later."""
+        return {Annotation.HELD.value: "true"} if self.keep_finished < OUTAGE else {}
 
 
 def job_name(runner: RunnerKey) -> str:
@@ -89,8 +93,9 @@ def job(order: LaunchOrder, run: KnownRun, settings: JobSettings, gateway: str) 
     labels = {**_common(settings), **_labels(order)}
     annotations = {**settings.annotations, **_annotations(order)}
     made = _job(job_name(runner_of(order)), run.namespace, labels, annotations)
+    made["metadata"]["annotations"] = {**annotations, **settings.held}
     made["metadata"]["ownerReferences"] = [owner({"metadata": run.metadata})]
-    made["spec"] |= settings.ttl
+    made["spec"]["ttlSecondsAfterFinished"] = settings.ttl
     made["spec"]["template"]["spec"] = _pod(order, settings, gateway)
     deadline = _deadline(order, settings)
     if deadline is not None:
@@ -199,12 +204,9 @@ def assignment(order: LaunchOrder, run: KnownRun, settings: JobSettings, age: in
         {
             "op": "add",
             "path": "/metadata/annotations",
-            "value": {**settings.annotations, **_annotations(order)},
+            "value": {**settings.annotations, **_annotations(order), **settings.held},
         },
-        {"op": "remove", "path": "/spec/ttlSecondsAfterFinished"},
-    ]
-    patch += [
-        {"op": "add", "path": f"/spec/{name}", "value": held} for name, held in settings.ttl.items()
+        {"op": "replace", "path": "/spec/ttlSecondsAfterFinished", "value": settings.ttl},
     ]
     patch += [
         {"op": "add", "path": _pointer(name), "value": held}
@@ -225,7 +227,16 @@ def pod_marks(job: Json) -> Json:
     names = (Label.RUN, Label.SIDE, Label.ATTEMPT, Label.LAUNCH, Label.RUNNER)
     meta = job["metadata"]
     labels = {name.value: meta["labels"][name] for name in names}
-    return {"metadata": {"labels": labels, "annotations": meta["annotations"]}}
+    annotations = {key: held for key, held in meta["annotations"].items() if key != Annotation.HELD}
+    return {"metadata": {"labels": labels, "annotations": annotations}}
+
+
+def released(settings: JobSettings) -> Json:
+    """The merge patch for a Job whose outcome is recorded."""
+    return {
+        "metadata": {"annotations": {Annotation.HELD.value: None}},
+        "spec": {"ttlSecondsAfterFinished": settings.keep_finished},
+    }
 
 
 def _pointer(label: str) -> str:

@@ -26,7 +26,15 @@ from xaas_kube.client import ApiError, Json, KubeClient, Unreachable
 from xaas_kube.errors import is_too_large, translated
 from xaas_kube.explanations import Explanations
 from xaas_kube.informer import Informer
-from xaas_kube.jobs import JobSettings, belongs, job, job_name, pod_marks, runner_of
+from xaas_kube.jobs import (
+    JobSettings,
+    belongs,
+    job,
+    job_name,
+    pod_marks,
+    released,
+    runner_of,
+)
 from xaas_kube.pool import Pool
 from xaas_kube.run_index import KnownRun
 from xaas_kube.seen_runners import SeenRunners
@@ -240,8 +248,8 @@ class JobLauncher:
         for seen in self._jobs_of(runner):
             over = all(pod.over for pod in self._seen.pods_of(seen.namespace, seen.name))
             if over and not seen.released and not seen.deleting:
-                patch = {"spec": {"ttlSecondsAfterFinished": self._settings.keep_finished}}
-                await self._patch(jobs(seen.namespace, seen.name), seen.uid, patch, self._jobs)
+                where, patch = jobs(seen.namespace, seen.name), released(self._settings)
+                await self._patch(where, seen.uid, patch, self._jobs)
 
     async def forget(self, run: str) -> None:
         """See the port: Jobs and pods belong to the run, and go with it.
@@ -338,7 +346,8 @@ class JobLauncher:
     async def _patch(self, path: str, uid: str, patch: Json, informer: Informer) -> None:
         try:
             with translated(path):
-                patched = await self._client.patch(path, {**patch, "metadata": {"uid": uid}})
+                guarded = {**patch, "metadata": {**patch.get("metadata", {}), "uid": uid}}
+                patched = await self._client.patch(path, guarded)
         except NotFound:
             return
         informer.tell(patched)

@@ -28,8 +28,8 @@ NEVER_STARTED: Final = "ContainerStatusUnknown"
 
 @dataclass(frozen=True)
 class SeenJob:
-    """A Job. `finished`: it has its last condition; `why` is what that says. `released`: it will go
-    by itself. `trouble`: why it has no pod."""
+    """A Job. `finished`: it has its last condition; `why` is what that says. `released`: it says how
+    long it is to be kept. `trouble`: why it has no pod."""
 
     uid: str
     namespace: str
@@ -114,7 +114,8 @@ def read_job(item: Json) -> SeenJob:
         created=meta["creationTimestamp"],
         deleting="deletionTimestamp" in meta,
         finished=last is not None,
-        released=spec.get("ttlSecondsAfterFinished") is not None,
+        released=Annotation.HELD not in meta["annotations"]
+        and spec.get("ttlSecondsAfterFinished") is not None,
         why="" if last is None or last["type"] == "Complete" else str(last.get("message") or ""),
     )
 

@@ -52,6 +52,7 @@ class Annotation(StrEnum):
     """Annotations: what no label can hold."""
 
     REF = "xaas.dev/ref"
+    HELD = "xaas.dev/held"  # of a Job that is to be kept shorter, once its outcome is recorded
     INSTANCE = "xaas.dev/instance-id"  # of a task run, as REST and notifications have it
     BODY = "xaas.dev/body-digest"  # of the POST that came with an Idempotency-Key
     CREATED = "xaas.dev/created-at"  # RFC 3339 with nanoseconds: the server's own is in seconds

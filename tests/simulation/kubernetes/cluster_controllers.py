@@ -28,7 +28,7 @@ class Controllers:
         self._server = server
         self._weather = weather
         self._no_pod = no_pod
-        self._expiring: set[str] = set()
+        self._expiring: dict[str, int] = {}
         server.listeners.append(self._seen)
 
     def _seen(self, event: Event) -> None:
@@ -73,9 +73,10 @@ class Controllers:
                 self._after(0.1, 3.0, meta["name"], "again after", again)
             return
         ttl = item["spec"].get("ttlSecondsAfterFinished")
-        if ttl is not None and _finished(item) and meta["uid"] not in self._expiring:
-            self._expiring.add(meta["uid"])
-            self._after(ttl, ttl + 1.0, meta["name"], "ttl", partial(self._expire, meta["uid"]))
+        if ttl is not None and _finished(item) and self._expiring.get(meta["uid"]) != ttl:
+            self._expiring[meta["uid"]] = ttl
+            expire = partial(self._expire, meta["uid"], ttl)
+            self._after(ttl, ttl + 1.0, meta["name"], "ttl", expire)
 
     def _make_pod(self, uid: str, number: int) -> None:
         job = self._server.by_uid(uid)
@@ -130,9 +131,9 @@ class Controllers:
 
         self._after(0.1, 2.0, pod["metadata"]["name"], "condition", finish)
 
-    def _expire(self, uid: str) -> None:
+    def _expire(self, uid: str, ttl: int) -> None:
         job = self._server.by_uid(uid)
-        if job is not None:
+        if job is not None and self._expiring[uid] == ttl:
             self._delete(job, "Foreground")
 
     # --- garbage ---

@@ -47,6 +47,11 @@ class KubeFaults(Faults):
         """Whether no request comes from a process that leads no more, or gave it up."""
         return super().strict and not self.late
 
+    @property
+    def blind(self) -> bool:
+        """Whether a process may not see what is there, for seconds."""
+        return self.servers > 1 or any((self.cut, self.mute, self.lag, self.lost, self.old))
+
 
 class Crash(BaseException):
     """The process that makes a request dies there."""
