@@ -100,6 +100,25 @@ async def test_what_has_begun_keeps_its_log_though_it_isnt_seen_to_run(
     await client.delete(pods(PLACE, "p"), {"gracePeriodSeconds": 0})
 
 
+async def test_a_runner_is_over_only_if_none_of_its_pods_lives(client: KubeClient) -> None:
+    made = Launching(client)
+    await made.launcher.start(ORDER)
+    await made.settle()
+    (job,) = (await client.get(jobs(PLACE)))["items"]
+    labels = {**job["spec"]["template"]["metadata"]["labels"], Label.JOB: job["metadata"]["name"]}
+    spec = job["spec"]["template"]["spec"] | {"nodeSelector": {"no": "node"}}
+    for name in ("first", "second"):
+        await client.create(
+            pods(PLACE), {"metadata": {"name": name, "labels": labels}, "spec": spec}
+        )
+    over = await client.patch(pods(PLACE, "first", "status"), {"status": {"phase": "Succeeded"}})
+    made.launcher._pods.tell(over)  # the watch has told of one of them
+    assert (await made.sight()).phase is Phase.LIVE
+    await client.patch(pods(PLACE, "second", "status"), {"status": {"phase": "Failed"}})
+    made.launcher._pods.tell(await client.get(pods(PLACE, "second")))
+    assert (await made.sight()).phase is Phase.OVER
+
+
 @pytest.mark.parametrize(("kept", "from_the_start"), [(OUTAGE, True), (OUTAGE - 1, False)])
 async def test_how_long_a_job_is_kept_is_told_once(
     client: KubeClient, kept: int, from_the_start: bool

@@ -381,6 +381,10 @@ class JobLauncher:
         for seen in self._jobs_of(runner):
             told = self._seen.told(seen)
             if (seen.attempt, seen.launch) == (runner.attempt, runner.launch):
+                if told.phase is Phase.OVER:
+                    # A Job may have had two pods, and be finished with one that still ends.
+                    await self._pods_now(seen.namespace, seen.name)
+                    told = self._seen.told(seen)
                 return told if not held else _held(told)
             if told.phase is Phase.LIVE:
                 return told
