@@ -10,7 +10,7 @@ from xaas_core.gateway import Gateway
 from xaas_core.models.objects import Run
 from xaas_core.ports import Store
 from xaas_core.testing.builders import task_spec
-from xaas_runner.contract import BeginAnswer, DeltaOp
+from xaas_runner.contract import BeginAnswer, DeltaOp, ErrorInfo
 
 pytestmark = pytest.mark.anyio
 
@@ -50,10 +50,10 @@ class Replica:
         runner = await self._bench.runner(ref, side)
         return await self.gateway.begin(runner, {"step": step, "nonce": "n", "runner": "pid"})
 
-    async def finish(self, ref: str, step: int, *delta: DeltaOp) -> None:
+    async def finish(self, ref: str, step: int, *delta: DeltaOp, side: Side = Side.DO) -> None:
         """Report a step's end to it."""
         call = finished(step=step, delta=list(delta))
-        await self.gateway.finish(await self._bench.runner(ref), call)
+        await self.gateway.finish(await self._bench.runner(ref, side), call)
 
 
 @pytest.fixture
@@ -107,17 +107,39 @@ async def test_nor_if_it_is_of_before_a_recovery(bench: Bench, replica: Replica)
     await bench.start(*tasks, edges=edges, conditions=conditions)
     await bench.work("a", put("wanted", 1))
     await bench.work("b", put("y", 1))
+    replica.store.seen = await bench.run()
     await bench.work("c", raises="no")
     await bench.work("c", side=Side.UNDO)
     await bench.work("b", side=Side.UNDO)
     await bench.work("a", side=Side.UNDO, raises="no")
-    replica.store.seen = await bench.run()
     await bench.ask(Operation.RECOVERY)
     await bench.work("a")
     await bench.begin("c")
     await bench.finish("c", delta=[put("z", 3)])
     answer = await replica.begin("c", 1)
     assert answer["params"] == {"z": 3}, "b was skipped this time"
+
+
+async def test_nor_if_it_doesnt_know_of_the_rollback(bench: Bench, replica: Replica) -> None:
+    """An undo that waits for no other, and steps that are undone from the last to the first."""
+    await bench.start(task_spec("a"), task_spec("b", (True, True)), edges={"b": "a"})
+    replica.store.seen = await bench.run()
+    await bench.work("a", put("x", 1))
+    await bench.begin("b")
+    await bench.finish("b", delta=[put("y", 2)])
+    await bench.begin("b", 1)
+    runner = await bench.runner("b")
+    error: ErrorInfo = {"type": "ValueError", "message": "no"}
+    await bench.finish("b", step=1, outcome="failed", error=error)
+    bench.gone(runner)
+    await bench.reconcile()
+    await bench.begin("b", 1, Side.UNDO)
+    await bench.finish("b", Side.UNDO, step=1, delta=[put("z", 3)])
+    answer = await replica.begin("b", 0, Side.UNDO)
+    assert answer["params"] == {"x": 1, "y": 2, "z": 3}
+    await replica.finish("b", 0, {"op": "delete", "path": ["x"]}, side=Side.UNDO)
+    (attempt,) = (await bench.record("b", Side.UNDO)).attempts
+    assert {"op": "delete", "path": ["x"]} in attempt.delta()
 
 
 async def test_a_first_step_is_never_begun_by_what_was_seen(bench: Bench, replica: Replica) -> None:

@@ -27,6 +27,9 @@ from xaas_core.ports import (
 MAX_DEFINITIONS = 1024 * 1024
 """Largest sum of a pipeline and its tasks, as compact JSON: a plan must fit in one etcd object."""
 
+WHOLE = "body"
+"""The place of what is wrong with a body as a whole."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -97,7 +100,8 @@ class Admission:
             await self.admit_resolved(pipeline, tasks)
         except Refused as refused:
             what = f"the {kind} {spec.name!r} can't be used: "
-            raise Refused([Problem("name", what + str(p)) for p in refused.problems]) from None
+            texts = [p.message if p.place == WHOLE else str(p) for p in refused.problems]
+            raise Refused([Problem("name", what + text) for text in texts]) from None
 
     async def admit_resolved(
         self, pipeline: PipelineSpec | None, tasks: Sequence[PipelineTaskSpec]
@@ -205,7 +209,7 @@ def _check_size(*specs: DefinitionSpec) -> None:
 def too_large(size: int) -> Problem:
     """Definitions of `size` bytes are more than one pipeline may have."""
     text = f"the definitions take {size} bytes as JSON; one pipeline may have {MAX_DEFINITIONS}"
-    return Problem("body", text)
+    return Problem(WHOLE, text)
 
 
 def _repeated_secrets(spec: PipelineTaskSpec) -> list[Problem]:

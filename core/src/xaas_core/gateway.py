@@ -108,7 +108,9 @@ class Gateway:
         step = call["step"]
         for number in range(MAX_TRIES):
             fresh = number > 0
-            place = await self._find_with_input(runner, fresh=fresh)
+            place = await self._find(runner, fresh=fresh)
+            if not fresh and not _knows_input(place):
+                place = await self._find(runner, fresh=False, fresh_run=True)
             refused = _refused(place, call)
             if refused is not None or not isinstance(place, Place):
                 if fresh and refused is not None:
@@ -130,11 +132,11 @@ class Gateway:
         From what was last seen: the record's version is a guard, and nothing else matters here, but
         for a further step that has changed something: see `net`.
         """
-        further = call["step"] > 0 and bool(call["delta"])
-        find = self._find_with_input if further else self._find
         for number in range(MAX_TRIES):
             fresh = number > 0
-            place = await find(runner, fresh=fresh, over=True)
+            place = await self._find(runner, fresh=fresh, over=True)
+            if not fresh and call["delta"] and _is_further(place) and not _knows_input(place):
+                place = await self._find(runner, fresh=False, fresh_run=True, over=True)
             there = isinstance(place, Place)
             begun = place.attempt.step(call["step"]) if isinstance(place, Place) else None
             if not isinstance(place, Place) or begun is None or begun.nonce != call["nonce"]:
@@ -161,16 +163,6 @@ class Gateway:
         """The run of a runner whose attempt isn't over; None otherwise."""
         place = await self._find(runner, fresh=True)
         return place.run if isinstance(place, Place) else None
-
-    async def _find_with_input(
-        self, runner: RunnerKey, *, fresh: bool, over: bool = False
-    ) -> "Place | Absent":
-        """As `_find`; with a run from which its input can be worked out: as it was last seen, if the
-        attempt has begun and that knows of all it waited for, else read live."""
-        place = await self._find(runner, fresh=fresh, over=over)
-        if fresh or (isinstance(place, Place) and _knows_input(place)):
-            return place
-        return await self._find(runner, fresh=False, fresh_run=True, over=over)
 
     async def _find(
         self, runner: RunnerKey, *, fresh: bool, fresh_run: bool = False, over: bool = False
@@ -267,14 +259,23 @@ def _absent(why: Absent) -> BeginAnswer:
     return {"answer": "wait", "reason": "its turn hasn't come", "early": True}
 
 
-def _knows_input(place: Place) -> bool:
-    """Whether the attempt has begun, and the history says of all that it follows from.
+def _is_further(place: Place | Absent) -> bool:
+    """Whether the attempt has begun more than its first step."""
+    return isinstance(place, Place) and len(place.attempt.steps) > 1
+
+
+def _knows_input(place: Place | Absent) -> bool:
+    """Whether the attempt has begun, and the history tells of all that its input follows from.
 
     Another replica may have let it begin, by a history that ours doesn't know yet.
     """
+    if not isinstance(place, Place) or not place.attempt.begun:
+        return False
     key = (place.runner.ref, place.runner.side)
+    # Nothing that an undo waits for tells that its run has come so far.
+    comes_so_far = _starts(place.run, place.runner.side)
     is_this_round = place.history.cell(*key).round == place.attempt.round
-    return place.attempt.begun and is_this_round and turn_has_come(place.history, key)
+    return comes_so_far and is_this_round and turn_has_come(place.history, key)
 
 
 def _starts(run: Run, side: Side) -> bool:

@@ -14,6 +14,14 @@ from xaas_core.engine.retry import Retries
 
 
 @dataclass(frozen=True)
+class _Own:
+    """What an entry says otherwise than its definition."""
+
+    timeout: int | None
+    retries: Retries
+
+
+@dataclass(frozen=True)
 class _Entry:
     """What of a TaskPlan is its entry's; `definition` is the position of the rest."""
 
@@ -21,20 +29,18 @@ class _Entry:
     definition: int
     depends_on: tuple[str, ...] = ()
     condition: str | None = None
-    timeout: int | None = None
-    retries: Retries = Retries()
+    own: _Own | None = None
 
 
 @dataclass(frozen=True)
 class _Text:
-    """What is written. `definitions` are TaskPlans without what is an entry's."""
+    """What is written. `definitions` are TaskPlans with nothing of an entry's."""
 
     pipeline: str
     definitions: tuple[TaskPlan, ...]
     tasks: tuple[_Entry, ...]
 
 
-_DEFINITION: Final = Codec(TaskPlan)
 _TEXT: Final = Codec(_Text)
 _PLAN: Final = Codec(Plan)
 
@@ -45,14 +51,22 @@ def encode(plan: Plan) -> str:
     positions: dict[str, int] = {}
     entries = []
     for task in plan.tasks:
-        bare = replace(task, ref="", depends_on=(), condition=None, timeout=None, retries=Retries())
-        position = positions.setdefault(_DEFINITION.encode(bare), len(definitions))
-        if position == len(definitions):
+        bare = replace(task, ref="", depends_on=(), condition=None)
+        # Of equal names: what is large of their definitions is one object, and quickly compared.
+        position = positions.get(task.task)
+        if position is None or not _is_of(bare, definitions[position]):
+            position = positions[task.task] = len(definitions)
             definitions.append(bare)
-        entries.append(
-            _Entry(task.ref, position, task.depends_on, task.condition, task.timeout, task.retries)
-        )
+        definition = definitions[position]
+        differs = (task.timeout, task.retries) != (definition.timeout, definition.retries)
+        own = _Own(task.timeout, task.retries) if differs else None
+        entries.append(_Entry(task.ref, position, task.depends_on, task.condition, own))
     return _TEXT.encode(_Text(plan.pipeline, tuple(definitions), tuple(entries)))
+
+
+def _is_of(task: TaskPlan, definition: TaskPlan) -> bool:
+    """Whether a task has a definition, be it with a timeout and retries of its own."""
+    return replace(task, timeout=definition.timeout, retries=definition.retries) == definition
 
 
 def decode(text: str) -> Plan:
@@ -61,20 +75,21 @@ def decode(text: str) -> Plan:
     if "definitions" not in data:
         return _PLAN.decode(json.dumps(_of_before(data)))
     written = _TEXT.decode(text)
-    return Plan(
-        written.pipeline,
-        tuple(
+    tasks = []
+    for entry in written.tasks:
+        definition = written.definitions[entry.definition]
+        own = entry.own or _Own(definition.timeout, definition.retries)
+        tasks.append(
             replace(
-                written.definitions[entry.definition],
+                definition,
                 ref=entry.ref,
                 depends_on=entry.depends_on,
                 condition=entry.condition,
-                timeout=entry.timeout,
-                retries=entry.retries,
+                timeout=own.timeout,
+                retries=own.retries,
             )
-            for entry in written.tasks
-        ),
-    )
+        )
+    return Plan(written.pipeline, tuple(tasks))
 
 
 def _of_before(data: Any) -> Any:

@@ -5,6 +5,7 @@ the run. From then on the run works on the snapshot: an edited or deleted defini
 under way.
 """
 
+from dataclasses import replace
 from typing import Final
 
 from xaas_core.admission import Admission, Refused
@@ -40,7 +41,8 @@ async def plan_instead(store: Store, admission: Admission, uid: str) -> None:
     """
     for _ in range(TRIES):
         run = await store.get_run(uid)
-        if run.status.planned or await store.plan(uid) is not None:
+        needs_none = run.status.planned or run.history or run.meta.deleting
+        if needs_none or await store.plan(uid) is not None:
             return
         try:
             plan = await make_plan(store, admission, run)
@@ -62,7 +64,7 @@ async def make_plan(store: Store, admission: Admission, run: Run) -> Plan:
             task = await _task(store, namespace, name)
             await admission.admit_resolved(None, [task])
             entry = PipelineTaskRef(ref=name, name=name)
-            return Plan(name, (_entry(entry, task, admission.imports_of(task)),))
+            return Plan(name, (_entry(entry, _definition(task, admission)),))
         pipeline = (await store.get_definition(Kind.PIPELINE, namespace, name)).spec
         assert isinstance(pipeline, PipelineSpec)
         tasks: dict[str, PipelineTaskSpec] = {}
@@ -74,9 +76,8 @@ async def make_plan(store: Store, admission: Admission, run: Run) -> Plan:
         raise NotPlannable(Reason.DEFINITION_MISSING, str(error)) from None
     except Refused as error:
         raise NotPlannable(Reason.INVALID, str(error)) from None
-    resolved = [(entry, tasks[entry.name]) for entry in pipeline.tasks]
-    planned = (_entry(entry, task, admission.imports_of(task)) for entry, task in resolved)
-    return Plan(name, tuple(planned))
+    definitions = {each: _definition(task, admission) for each, task in tasks.items()}
+    return Plan(name, tuple(_entry(entry, definitions[entry.name]) for entry in pipeline.tasks))
 
 
 async def _task(store: Store, namespace: str, name: str) -> PipelineTaskSpec:
@@ -85,26 +86,33 @@ async def _task(store: Store, namespace: str, name: str) -> PipelineTaskSpec:
     return found
 
 
-def _entry(
-    entry: PipelineTaskRef, task: PipelineTaskSpec, allowed_imports: tuple[str, ...]
-) -> TaskPlan:
-    """One entry with its PipelineTask; the entry's timeout and retries win."""
-    timeout = entry.timeout if entry.timeout is not None else task.timeout
-    retries = entry.retries if entry.retries is not None else task.retries
+def _definition(task: PipelineTaskSpec, admission: Admission) -> TaskPlan:
+    """A PipelineTask, for all entries that name it."""
     return TaskPlan(
-        ref=entry.ref,
+        ref="",
         task=task.name,
-        depends_on=tuple(entry.depends_on),
-        condition=entry.condition,
         steps=tuple(Step(step.do_script, step.undo_script) for step in task.steps),
-        timeout=optional_milliseconds(timeout),
+        timeout=optional_milliseconds(task.timeout),
         start_timeout=milliseconds(task.start_timeout),
         grace_period=milliseconds(task.grace_period),
-        retries=_retries(retries),
+        retries=_retries(task.retries),
         image=task.image,
         resources=task.resources or {},
         secrets=tuple(SecretRef(s.name, s.secret, s.key) for s in task.secrets or ()),
-        allowed_imports=allowed_imports,
+        allowed_imports=admission.imports_of(task),
+    )
+
+
+def _entry(entry: PipelineTaskRef, definition: TaskPlan) -> TaskPlan:
+    """One entry with its PipelineTask; the entry's timeout and retries win."""
+    timeout, retries = definition.timeout, definition.retries
+    return replace(
+        definition,
+        ref=entry.ref,
+        depends_on=tuple(entry.depends_on),
+        condition=entry.condition,
+        timeout=timeout if entry.timeout is None else milliseconds(entry.timeout),
+        retries=retries if entry.retries is None else _retries(entry.retries),
     )
 
 

@@ -51,8 +51,9 @@ class Plans:
         self._keep(known.uid, plan, len(json.dumps(item["data"])))
 
     def _keep(self, uid: str, plan: Plan, size: int) -> None:
+        _, before = self._kept.get(uid, (None, 0))  # read by two at a time
         self._kept[uid] = (plan, size)
-        self._size += size
+        self._size += size - before
         while self._size > KEPT and len(self._kept) > 1:
             _, (_, dropped) = self._kept.popitem(last=False)
             self._size -= dropped

@@ -1,7 +1,9 @@
 """Routes of PipelineRuns."""
 
+import asyncio
 import hashlib
 import uuid
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
@@ -22,7 +24,7 @@ from xaas_core.models.objects import Run
 from xaas_core.models.pipeline_run import Target
 from xaas_core.operations import Undecided, operate, wait_for
 from xaas_core.planner import NOT_PLANNABLE, plan_instead
-from xaas_core.ports import Idempotency, NotFound, Store
+from xaas_core.ports import Idempotency, NotFound, Store, StoreError
 
 PATH: Final = "/pipelineruns"
 
@@ -85,14 +87,18 @@ class Runs:
     async def _settled(self, run: Run, started: bool) -> Run:
         """The new run once it is planned, and started if that was asked for; or as it is then."""
         uid, is_settled = run.meta.uid, _is_decided if started else _is_planned
+        clock = asyncio.get_running_loop().time
+        end = clock() + DECIDE_WITHIN
         try:
             settled = await wait_for(self._store, uid, is_settled, PLAN_WITHIN)
             if settled is None:
-                # Nobody reconciles now. The definitions are those of this moment all the same.
-                await plan_instead(self._store, self._admission, uid)
+                # Nobody reconciles now. The definitions are those of this moment all the same; but
+                # whatever becomes of that, the run is made, and told.
+                with suppress(StoreError, TimeoutError):
+                    async with asyncio.timeout_at(end):
+                        await plan_instead(self._store, self._admission, uid)
                 if started:
-                    left = DECIDE_WITHIN - PLAN_WITHIN
-                    settled = await wait_for(self._store, uid, is_settled, left)
+                    settled = await wait_for(self._store, uid, is_settled, end - clock())
             return settled or await self._store.get_run(uid)
         except NotFound:
             return run  # over and removed already: its ttlAfterFinished is short
