@@ -121,15 +121,20 @@ class Rest:
             return  # it may be removed at any moment
         if not self._world.faults.strict and not self._world.faults.lease:
             return  # what one has decided the other may still write
-        before, requested = self._written(), len(self._world.witness.requests)
+        before, wished = self._written(), self._wished()
         self._world.weather.counting = False
         for operator in self._world.operators:
             if operator.controller is not None:
                 operator.controller.queue.add(self._world.users.uid)
         await asyncio.sleep(1.0)
-        same = self._written() == before or len(self._world.witness.requests) > requested
+        same = self._written() == before or self._wished() != wished
         check(same, "a look at a run at rest writes")
         self._world.weather.counting = True
+
+    def _wished(self) -> object:
+        """What changes with everything that a user wants of the run."""
+        run = self._world.users.run
+        return run["metadata"]["generation"] if run is not None else None
 
     def _written(self) -> dict[str, str]:
         items = [
