@@ -23,6 +23,10 @@ UID = "8b0f0e9e-0000-4000-8000-000000000001"
 PLACE = "launcher"
 ORDER = LaunchOrder(UID, PLACE, "a", Side.DO, 1, 1, (0,), task_plan("a"), "token")
 KEY = ("a", Side.DO)
+BARE = {
+    "suspend": True,
+    "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}},
+}
 
 
 def known(uid: str, namespace: str) -> KnownRun:
@@ -137,6 +141,18 @@ async def test_how_long_a_job_is_kept_is_told_once(
         await made.launcher.release(runner_of(ORDER))
     assert await told() == kept
     assert client.sent["patch", "jobs"] == (0 if from_the_start else 1)
+
+
+async def test_another_job_of_the_name_is_left_alone(client: KubeClient) -> None:
+    made = Launching(client, keep_finished=OUTAGE - 1)
+    await made.launcher.start(ORDER)
+    await made.settle()
+    (job,) = (await client.get(jobs(PLACE)))["items"]
+    where = jobs(PLACE, job["metadata"]["name"])
+    await client.delete(where, {"propagationPolicy": "Background"})
+    await client.create(jobs(PLACE), {"metadata": {"name": job["metadata"]["name"]}, "spec": BARE})
+    await made.launcher.release(runner_of(ORDER))  # by what was seen, it is the one before
+    assert "ttlSecondsAfterFinished" not in (await client.get(where))["spec"]
 
 
 async def test_what_there_is_no_room_for_is_tried_after_a_while(

@@ -25,6 +25,8 @@ def translated(subject: str) -> Iterator[None]:
 
 def port_error(error: ApiError, subject: str) -> Exception:
     """The error of a port that says what `error` says."""
+    if error.code == 422 and "metadata.uid: " in error.message:
+        return NotFound(f"there is no {subject}")  # meant for one whose name is another's now
     if error.code == 404:
         # Of a namespace that doesn't exist, the server's own words are the better ones.
         named = error.details.get("kind") == "namespaces"
