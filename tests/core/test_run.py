@@ -345,6 +345,19 @@ def test_a_task_without_steps_succeeds_at_once_without_a_runner() -> None:
     assert all(change.attempt == 0 for change in play.history)
 
 
+def test_records_that_are_newer_than_the_history_are_dealt_with_once() -> None:
+    """Another replica has got on: what is decided here won't be written, but must not fall over."""
+    tasks = [task_plan("a", condition="false"), task_plan("b", "a")]
+    play = Play(plan(*tasks, task_plan("c", ("a", "b"), steps=0)), judge=conditions({"a": False}))
+    play.play("run b+")
+    behind = replace(play.facts(Request("again", Operation.RUN)), history=())
+    decision = decide(behind)
+    moved = [(c.ref, c.state.value) for c in decision.changes if c.ref is not None]
+    assert moved.count(("c", "succeeded")) == 1
+    assert decision.after is not None
+    assert decision.after.index.all_satisfied(Side.DO)
+
+
 def test_everything_eligible_runs_at_the_same_time() -> None:
     tasks = plan(*(task_plan(ref) for ref in "abcdef"), task_plan("g", "abcdef"))
     play = Play(tasks).play("run")

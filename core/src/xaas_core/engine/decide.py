@@ -268,7 +268,9 @@ def _turns(draft: Draft, side: Side) -> Iterator[Key]:
         yield ref, side
         if history.cell(ref, side).state in SATISFIED:
             for other in graph.after(side)[ref]:
-                if history.index.is_free(other, side):
+                # It may be dealt with before what it waits for, where records are newer than the history.
+                is_pending = history.cell(other, side).state is TaskState.PENDING
+                if is_pending and history.index.is_free(other, side):
                     heapq.heappush(turns, sign * graph.places[other])
 
 
