@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from unittest.mock import patch
 
 import pytest
@@ -147,6 +148,17 @@ async def test_a_known_request_changes_nothing(bench: Bench) -> None:
     await bench.reconcile()
     await bench.store.request(uid, Request("1", Operation.RUN))
     assert (await bench.run()).pending_request is None
+
+
+async def test_an_operation_that_was_answered_isnt_asked_for_anew(bench: Bench) -> None:
+    """As by who applies the manifest of a run again, with another operation in between."""
+    uid = await pending(bench)
+    for id_, operation in (("1", Operation.RUN), ("2", Operation.CANCEL)):
+        await bench.store.request(uid, Request(id_, operation))
+        await bench.reconcile()
+    run = await bench.run()
+    assert replace(run, request=Request("1", Operation.RUN)).pending_request is None
+    assert replace(run, request=Request("3", Operation.RUN)).pending_request is not None
 
 
 # --- the controller ---

@@ -183,11 +183,26 @@ def test_a_suspended_rollback_waits() -> None:
     assert play.state == "cancelled"
 
 
-def test_a_suspended_run_stays_cancelling_even_with_nothing_to_undo() -> None:
-    play = Play(chain("a"), Settings(suspend=True)).play("run cancel +1000")
-    assert (play.state, play.undos()) == ("cancelling", "a:pending")
-    play.play("resume")
+def test_a_suspended_run_that_has_nothing_to_undo_is_cancelled() -> None:
+    play = Play(chain("a", "b"), Settings(suspend=True)).play("run cancel")
+    assert (play.state, play.undos()) == ("cancelled", "a:skipped b:skipped")
+
+
+def test_a_suspended_rollback_skips_what_owes_nothing_as_far_as_its_turn_has_come() -> None:
+    play = Play(chain("a", "b", "c")).play("run a+ b> suspend cancel b+ +1000")
+    assert (play.state, play.undos()) == ("cancelling", "a:pending b:pending c:skipped")
+    play.play("resume -b+ -a+")
     assert play.state == "cancelled"
+
+
+def test_a_rollback_that_is_renewed_says_again_why_it_is_one() -> None:
+    play = Play(chain("a", "b")).play("run a+ b! -b+ -a!")
+    assert (play.state, play.fold.reason) == ("aborted", Reason.UNDO_FAILED)
+    play.play("cancel")
+    assert (play.state, play.fold.reason) == ("cancelling", Reason.TASK_FAILED)
+    play.play("-a+")
+    assert (play.state, play.fold.reason) == ("cancelled", Reason.TASK_FAILED)
+    assert play.fold.message == "task 'b' failed (ScriptError)"
 
 
 def test_a_runner_that_is_refused_while_suspended_fails_nothing_until_it_goes_on() -> None:

@@ -108,6 +108,8 @@ class History:
         self.state = RunState.PENDING
         self.reason = Reason.NONE
         self.message = ""
+        self._cause = (self.reason, self.message)
+        """Why the run is, or was, rolled back."""
         self.started_at: int | None = None
         self.processing_since: int | None = None
         self.finished_at: int | None = None
@@ -171,10 +173,16 @@ class History:
             if self.started_at is None:
                 self.started_at = change.at
         self.finished_at = change.at if state in OVER else None
-        self.state = state
+        before, self.state = self.state, state
+        if before is RunState.ABORTED and self.reason is Reason.UNDO_FAILED and not change.reason:
+            self.reason, self.message = (
+                self._cause
+            )  # the rollback is renewed: nothing has failed of it
         # A rollback that follows an abort by itself keeps the abort's reason.
         if change.reason or state in (RunState.PROCESSING, RunState.COMPLETE):
             self.reason, self.message = change.reason, change.message
+        if self.reason is not Reason.UNDO_FAILED:
+            self._cause = (self.reason, self.message)
 
     def _move_task(self, ref: str, side: Side, change: Change) -> None:
         cell, state = self.cell(ref, side), TaskState(change.state)

@@ -104,6 +104,9 @@ class Run:
 
     @property
     def pending_request(self) -> Request | None:
-        """The operation that waits for its answer."""
-        answered = self.status.reply.id if self.status.reply is not None else None
-        return None if self.request is None or self.request.id == answered else self.request
+        """The operation that waits for its answer.
+
+        One that was answered before is none: who applies a run's manifest again asks for it anew.
+        """
+        request = self.request
+        return None if request is None or self.status.reply_to(request.id) else request
