@@ -147,11 +147,11 @@ class Admission:
                     found[task.name] = definition.spec
                 except NotFound as error:
                     found[task.name] = error
-            error_or_spec = found[task.name]
-            if isinstance(error_or_spec, NotFound):
+            of_task = found[task.name]
+            if isinstance(of_task, NotFound):
                 needs = f"task {task.ref!r} needs the PipelineTask {task.name!r}"
                 absent = f"{needs}, which doesn't exist"
-                missing.append(_what_to_do(error_or_spec, absent, f"{needs}: "))
+                missing.append(_what_to_do(of_task, absent, f"{needs}: "))
         return missing, [each for each in found.values() if not isinstance(each, NotFound)]
 
     async def _admit(self, problems: Sequence[Problem], placed: Sequence[Placed]) -> None:

@@ -174,10 +174,9 @@ class History:
                 self.started_at = change.at
         self.finished_at = change.at if state in OVER else None
         before, self.state = self.state, state
-        if before is RunState.ABORTED and self.reason is Reason.UNDO_FAILED and not change.reason:
-            self.reason, self.message = (
-                self._cause
-            )  # the rollback is renewed: nothing has failed of it
+        if before is RunState.ABORTED and self.reason is Reason.UNDO_FAILED:
+            # The rollback is renewed: nothing of it has failed yet.
+            self.reason, self.message = self._cause
         # A rollback that follows an abort by itself keeps the abort's reason.
         if change.reason or state in (RunState.PROCESSING, RunState.COMPLETE):
             self.reason, self.message = change.reason, change.message
